@@ -1,0 +1,1 @@
+//! Event loops, thread pools, timers, memory accounts and the calls to the operating system

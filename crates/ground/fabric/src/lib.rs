@@ -1,0 +1,1 @@
+//! Memory windows, rings and doorbells

@@ -1,0 +1,1 @@
+//! What a message is: address, id, envelope, body, and the records that rooms hand over

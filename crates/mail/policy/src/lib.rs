@@ -1,0 +1,1 @@
+//! What rooms ask of services: the traits

@@ -1,0 +1,2 @@
+//! The mail transfer agent: command line and composition
+fn main() {}

@@ -1,0 +1,1 @@
+//! Transport agents: SMTP, LMTP, maildir

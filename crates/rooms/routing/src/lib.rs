@@ -1,0 +1,1 @@
+//! Recipient to domain container, binding and agent

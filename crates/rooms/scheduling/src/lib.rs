@@ -1,0 +1,1 @@
+//! Domain containers, queues, retry and permits; pure

@@ -1,0 +1,1 @@
+//! DNS with cache and coalescing

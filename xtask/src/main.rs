@@ -1,0 +1,2 @@
+//! The project's own chores: check, test, bench
+fn main() {}
