@@ -1,2 +1,49 @@
-//! The project's own chores: check, test, bench
-fn main() {}
+//! The project's own chores, run as `cargo xtask NAME`.
+//!
+//! Everything that a developer or CI does beyond plain cargo is here, in one language, without a shell.
+
+mod bench;
+mod check;
+mod docs;
+mod imports;
+mod lengths;
+mod packages;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask check              format, lints, import table, lengths, docs, licences
+cargo xtask test [FILTER…]     installs what the tests need, then runs every test (or those that match)
+cargo xtask docs               writes the pages that come from tables in the code
+cargo xtask bench list         the benchmarks
+cargo xtask bench NAME [--json]
+cargo xtask fuzz [SECONDS]     every fuzz target for that long, with the nightly toolchain";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match args.as_slice() {
+        ["check"] => check::check(),
+        ["test", filters @ ..] => test::test(filters),
+        ["docs"] => docs::write(),
+        ["bench", rest @ ..] => bench::bench(rest),
+        ["fuzz"] => test::fuzz(30),
+        ["fuzz", seconds] => match seconds.parse() {
+            Ok(seconds) => test::fuzz(seconds),
+            Err(_) => Err(format!("fuzz: `{seconds}` is not a number of seconds")),
+        },
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Rows of the main log and of the bounce log, in the layout that pipelines behind large senders parse.
+//!
+//! Common prefix: timestamp, message id, batch id, connection id, type. Fields are separated by `@`.
+
+use crate::class::classify;
+use crate::row::Row;
+use message::{Address, Event, Message, MessageId, Reply, UnixMicros};
+use std::time::Duration;
+
+/// The name of the binding group of a binding that belongs to none.
+const GROUP: &str = "default";
+
+fn parts(address: Option<&Address>) -> (&str, &str) {
+    address.map_or(("", ""), |address| (address.local_part(), address.domain_text()))
+}
+
+fn recipient(message: &Message, index: u16) -> (&str, &str) {
+    parts(message.envelope.recipients.get(usize::from(index)).map(|recipient| &recipient.address))
+}
+
+/// Seconds with their decimals.
+struct Seconds(Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+    }
+}
+
+fn prefix<'a>(out: &'a mut Vec<u8>, at: UnixMicros, id: MessageId, batch: MessageId, connection: MessageId) -> Row<'a> {
+    Row::begin(out, at.seconds()).field(id).field(batch).field(connection)
+}
+
+/// Appends the main log's row of `event`, if it has one: R, D, T or P.
+pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>) {
+    match event {
+        Event::Received { at, message, recipient: index, container } => {
+            let (local, domain) = recipient(message, *index);
+            let (from_local, from_domain) = parts(message.envelope.sender.as_ref());
+            let row = prefix(out, *at, message.id.nth(*index), message.id, message.reception.connection)
+                .field("R")
+                .text(local)
+                .text(domain)
+                .text(from_local)
+                .text(from_domain);
+            let row = match message.reception.peer {
+                Some(peer) => row.field(peer),
+                None => row.field("unknown"),
+            };
+            let protocol = match message.reception.protocol {
+                message::Protocol::Internal => "internal",
+                _ => "esmtp",
+            };
+            let binding = container.map_or("default", |container| &*container.binding);
+            row.field(message.size()).field(protocol).field(GROUP).text(binding).end();
+        }
+        Event::Delivered { attempt, .. } => {
+            let (_, domain) = recipient(attempt.message, attempt.recipient);
+            attempt_prefix(out, attempt, "D")
+                .text(domain)
+                .field(attempt.message.size())
+                .field(GROUP)
+                .text(&attempt.container.binding)
+                .field(attempt.retries)
+                .field(Seconds(attempt.message.reception.at.until(attempt.at)))
+                .ip(attempt.peer)
+                .end();
+        }
+        Event::Transient { attempt, reply } => failure(out, attempt, reply, "T"),
+        Event::Permanent { attempt, reply } => failure(out, attempt, reply, "P"),
+        Event::Rejected(_) => {}
+    }
+}
+
+fn attempt_prefix<'a>(out: &'a mut Vec<u8>, attempt: &message::Attempt<'_>, kind: &str) -> Row<'a> {
+    let message = attempt.message;
+    prefix(out, attempt.at, message.id.nth(attempt.recipient), message.id, attempt.connection).field(kind)
+}
+
+fn failure(out: &mut Vec<u8>, attempt: &message::Attempt<'_>, reply: &Reply, kind: &str) {
+    let (_, domain) = recipient(attempt.message, attempt.recipient);
+    attempt_prefix(out, attempt, kind)
+        .text(domain)
+        .field(attempt.sent)
+        .field(GROUP)
+        .text(&attempt.container.binding)
+        .field(attempt.stage.number())
+        .field(attempt.retries)
+        .field(Seconds(attempt.message.reception.at.until(attempt.at)))
+        .ip(attempt.peer)
+        .last(reply);
+}
+
+/// Appends the bounce log's row of `event`, if it has one: B for a failure for good, T for one for now.
+pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>) {
+    let (attempt, reply, kind) = match event {
+        Event::Permanent { attempt, reply } => (attempt, reply, "B"),
+        Event::Transient { attempt, reply } => (attempt, reply, "T"),
+        _ => return,
+    };
+    let (local, domain) = recipient(attempt.message, attempt.recipient);
+    let (from_local, from_domain) = parts(attempt.message.envelope.sender.as_ref());
+    attempt_prefix(out, attempt, kind)
+        .text(local)
+        .text(domain)
+        .text(from_local)
+        .text(from_domain)
+        .field(GROUP)
+        .text(&attempt.container.binding)
+        .field(attempt.stage.number())
+        .field(classify(reply).code())
+        .field(attempt.message.size())
+        .ip(attempt.peer)
+        .last(reply);
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask test`: installs what the tests need, builds the server once, then runs every test.
+
+use crate::packages;
+use crate::run::{found, root, run, run_with};
+
+/// Runs all tests, or those whose names hold one of `filters`.
+pub fn test(filters: &[&str]) -> Result<(), String> {
+    packages::install()?;
+    let peers = packages::peers();
+    let peers = peers.to_string_lossy();
+    let env = [("POSTHASTE_PEERS", &*peers)];
+    if found("cargo-nextest") || run("cargo", &["nextest", "--version"]).is_ok() {
+        let mut args = vec!["nextest", "run", "--workspace", "--no-fail-fast"];
+        args.extend(filters);
+        run_with("cargo", &args, &env)?;
+    } else {
+        let mut args = vec!["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
+        args.extend(filters);
+        run_with("cargo", &args, &env)?;
+    }
+    if filters.is_empty() {
+        run_with("cargo", &["test", "--workspace", "--doc", "--quiet"], &env)?;
+        loom()?;
+    }
+    Ok(())
+}
+
+/// Every interleaving of the rings and wake-ups.
+fn loom() -> Result<(), String> {
+    run_with(
+        "cargo",
+        &["test", "--quiet", "--package", "fabric", "--release", "--tests", "--target-dir", "target/loom"],
+        &[("RUSTFLAGS", "--cfg loom"), ("LOOM_MAX_PREEMPTIONS", "3")],
+    )
+}
+
+/// Runs each fuzz target for `seconds`, with the nightly toolchain and cargo-fuzz.
+pub fn fuzz(seconds: u32) -> Result<(), String> {
+    let targets = root().join("fuzz/fuzz_targets");
+    let limit = format!("-max_total_time={seconds}");
+    let entries = std::fs::read_dir(&targets).map_err(|error| format!("{}: {error}", targets.display()))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if let Some(target) = name.strip_suffix(".rs") {
+            run("cargo", &["+nightly", "fuzz", "run", target, "--", &limit, "-rss_limit_mb=2048"])?;
+        }
+    }
+    Ok(())
+}
