@@ -1,0 +1,1 @@
+1254219117: R="192.0.2.7:51234" L="127.0.0.1:2525" C="10/00-02001-66DD1CA4" PATH="mx" PATH_GRP="default" P="RCPT TO" E=550 M=relay CTXCONN=[] CTXMESS=[mailfrom_string="news@sender.example",rcptto_string="\"x y\"@elsewhere.example"] 5.7.1 relaying denied

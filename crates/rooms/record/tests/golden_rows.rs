@@ -1,0 +1,150 @@
+//! Every kind of row against its golden file, and what is written reads back the same.
+
+use fabric::Slice;
+use message::{
+    Address, Agent, Attempt, BodyType, Container, Content, Dots, Envelope, Event, EventSink as _, Message, MessageId,
+    Notify, Protocol, Reception, Recipient, Rejection, Reply, Stage, UnixMicros, Utf8,
+};
+use proptest::prelude::*;
+use record::{LogSpec, LogWriters, RowFormat, parse_bounce, parse_ec};
+
+fn message(local: &str, sender: Option<Address>, protocol: Protocol) -> Message {
+    let recipient = |address| Recipient { address, notify: Notify::Unset, orcpt: None };
+    Message {
+        id: MessageId::new(1_254_219_116, 2001, 77, 0xD13B),
+        envelope: Envelope {
+            sender,
+            recipients: vec![
+                recipient(Address::new("first", "one.example").unwrap()),
+                recipient(Address::new(local, "two.example").unwrap()),
+            ],
+            body_type: BodyType::SevenBit,
+            utf8: Utf8::No,
+            ret: None,
+            envid: None,
+        },
+        reception: Reception {
+            at: UnixMicros(1_254_219_116_500_000),
+            connection: MessageId::new(1_254_219_110, 2001, 77, 1),
+            peer: (protocol != Protocol::Internal).then(|| "192.0.2.7".parse().unwrap()),
+            protocol,
+            helo: "client.example".into(),
+            dots: Dots::None,
+        },
+        trace: Slice::copy_from(b"Received: by us\r\n"),
+        content: Content::Spooled { len: 1007 },
+    }
+}
+
+fn container() -> Container {
+    Container {
+        name: "two.example".into(),
+        binding: "outbound-1".into(),
+        options: "two.example".into(),
+        agent: Agent::Mx,
+    }
+}
+
+/// What the three logs hold after `events`.
+fn written(events: &[Event<'_>]) -> [String; 3] {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |name: &str, format| LogSpec { name: name.into(), format, path: folder.path().join(name) };
+    let specs = vec![spec("main", RowFormat::Ec), spec("bounce", RowFormat::Bounce), spec("reject", RowFormat::Reject)];
+    let writers = LogWriters::open(specs).unwrap();
+    let recorder = writers.recorder();
+    events.iter().for_each(|event| recorder.event(event));
+    drop(recorder);
+    drop(writers);
+    ["main", "bounce", "reject"].map(|name| std::fs::read_to_string(folder.path().join(name)).unwrap())
+}
+
+#[test]
+fn rows_are_byte_for_byte_as_published() {
+    let sender = Some(Address::new("news", "sender.example").unwrap());
+    let message = message("\"a@b\"", sender, Protocol::Esmtp);
+    let report = Message { envelope: Envelope { sender: None, ..message.envelope.clone() }, ..message.clone() };
+    let report =
+        Message { reception: Reception { peer: None, protocol: Protocol::Internal, ..report.reception }, ..report };
+    let container = container();
+    let attempt = Attempt {
+        at: UnixMicros(1_254_219_120_000_000),
+        message: &message,
+        recipient: 1,
+        container: &container,
+        connection: MessageId::new(1_254_219_118, 2002, 77, 9),
+        retries: 2,
+        stage: Stage::AfterRcpt,
+        sent: 0,
+        peer: Some("198.51.100.9".parse().unwrap()),
+    };
+    let at = UnixMicros(1_254_219_117_000_000);
+    let refused = Reply::new(550, "5.1.1 no such user\nsee https://two.example/@help");
+    let later = Reply::new(451, "4.7.1 greylisted");
+    let ok = Reply::new(250, "2.0.0 ok");
+    let rejection = Rejection {
+        at,
+        peer: "192.0.2.7:51234".parse().unwrap(),
+        local: "127.0.0.1:2525".parse().unwrap(),
+        connection: message.reception.connection,
+        pathway: "mx",
+        phase: "RCPT TO",
+        code: 550,
+        module: "relay",
+        sender: Some("news@sender.example"),
+        recipient: Some("\"x y\"@elsewhere.example"),
+        text: "5.7.1 relaying denied",
+    };
+    let unreached = Attempt { stage: Stage::NotConnected, peer: None, ..attempt };
+    let [main, bounce, reject] = written(&[
+        Event::Received { at, message: &message, recipient: 0, container: Some(&container) },
+        Event::Received { at, message: &message, recipient: 1, container: Some(&container) },
+        Event::Received { at, message: &report, recipient: 0, container: None },
+        Event::Delivered { attempt, reply: &ok },
+        Event::Transient { attempt: unreached, reply: &later },
+        Event::Permanent { attempt, reply: &refused },
+        Event::Rejected(rejection),
+    ]);
+    assert_eq!(main, include_str!("golden/main.ec"));
+    assert_eq!(bounce, include_str!("golden/bounce.ec"));
+    assert_eq!(reject, include_str!("golden/reject.ec"));
+    assert!(main.lines().all(|line| parse_ec(line).is_ok()));
+    assert!(bounce.lines().all(|line| parse_bounce(line).is_ok()));
+}
+
+proptest! {
+    #[test]
+    fn any_text_reads_back(local in "[ -~]{1,40}", reply in "[ -~]{0,60}", retries: u16, sent: u64) {
+        let message = message(&local, None, Protocol::Esmtp);
+        let container = container();
+        let reply = Reply::new(550, &reply);
+        let attempt = Attempt {
+            at: UnixMicros(1_254_219_200_000_000),
+            message: &message,
+            recipient: 1,
+            container: &container,
+            connection: MessageId::NONE,
+            retries,
+            stage: Stage::SendingBody,
+            sent,
+            peer: None,
+        };
+        let [main, bounce, _] = written(&[
+            Event::Received { at: attempt.at, message: &message, recipient: 1, container: None },
+            Event::Permanent { attempt, reply: &reply },
+        ]);
+        let rows: Vec<_> = main.lines().map(|line| parse_ec(line).unwrap()).collect();
+        prop_assert_eq!(&rows[0].fields[0], &local);
+        prop_assert_eq!(&rows[0].id, &message.id.nth(1).to_string());
+        prop_assert_eq!(&rows[1].fields[8], &reply.to_string());
+        prop_assert_eq!(&rows[1].fields[5], &retries.to_string());
+        let row = parse_bounce(bounce.lines().next().unwrap()).unwrap();
+        prop_assert_eq!(&row.fields[0], &local);
+        prop_assert_eq!(&row.fields[10], &reply.to_string());
+    }
+
+    #[test]
+    fn no_line_makes_the_parser_panic(line in "\\PC{0,200}") {
+        let _ = parse_ec(&line);
+        let _ = parse_bounce(&line);
+    }
+}
