@@ -1,1 +1,51 @@
-//! Domain containers, queues, retry and permits; pure
+//! The queues of one event loop: domain containers, active and delayed entries, retry, and who may open a connection.
+//!
+//! ```text
+//!  enqueue ──► active ──lease──► away ──attempted──► done
+//!              ▲  │               │
+//!              │  └─ too old ─┐   └─ Transient ─► delayed ─┐
+//!              │              ▼                            │
+//!              │        poll_expired ◄──── too old ────────┤
+//!              └──────────── due, in random order ─────────┘
+//! ```
+//!
+//! `posthaste` makes one [`Scheduler`] an event loop and puts routed mail into it; transport agents use it through
+//! [`message::Work`]. It is pure: `now` and the seed of its random numbers are arguments, and it must never wait, open,
+//! read or write anything. The only thing that loops share are the server's connection [`Permits`].
+//!
+//! - Connections *pull*: a container that has mail gets connections up to a goal, and each asks for its next transaction.
+//! - A container that cannot be reached pauses as a whole; its entries are not touched.
+//! - Whoever has no connection yet comes before whoever wants one more, and has a reserve of permits to itself.
+//! - All work is done in steps of bounded size; nothing goes over all containers or all entries.
+//!
+//! # Budgets
+//!
+//! | what | budget |
+//! |---|---|
+//! | enqueue, lease and attempted of one recipient | 300 ns, no allocation |
+//! | a queued recipient, with its share of every structure | 64 octets, 1 million in 70 MiB |
+//! | a container without mail | about 250 octets, gone after a minute |
+//! | one call of [`message::Work::poll_dial`] | 16 containers, 256 entries each |
+
+mod agenda;
+mod delayed;
+mod dialling;
+mod entries;
+mod leasing;
+mod limits;
+mod line;
+mod permits;
+mod queue;
+mod queues;
+mod report;
+mod resident;
+mod retry;
+mod scheduler;
+mod tending;
+
+pub use limits::{Flow, Limits, Ramp, Retries, RetryPolicy};
+pub use permits::{Permit, Permits, Standing};
+pub use report::{ContainerPage, ContainerRow, EntryPlace, EntryRow, Summary, Wait};
+pub use resident::ResidentLimits;
+pub use retry::Next;
+pub use scheduler::{QueueFull, Scheduler};

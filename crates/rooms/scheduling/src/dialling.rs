@@ -1,0 +1,191 @@
+//! Who gets the next connection: two lines of containers that take turns, and the permits of the server.
+//!
+//! A connection costs one and a turn gives one, so deficit round robin is plain round robin here: whoever got a
+//! connection goes to the end of the line. Containers without any have a line of their own, which takes turns with the
+//! other and may use the reserve of permits; so a thousand sites that want more never hold up one that has none.
+
+use crate::scheduler::{PermitState, Scheduler};
+use crate::{Permit, Standing};
+use message::{Attempted, Closing, Container, Dial, Lease, UnixMicros, Verdict, Work};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Containers that one call may find to have changed their mind.
+const LOOKS_MAX: usize = 64;
+/// How often to ask for a permit that another event loop may have given back.
+const PERMIT_POLL: Duration = Duration::from_millis(100);
+
+/// Open connections by number.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    slots: Vec<Option<Connection>>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    queue: u32,
+    /// Held until the connection ends, or the scheduler.
+    _permit: Permit,
+}
+
+impl Connections {
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// For which container a connection works.
+    pub(crate) fn queue(&self, connection: u32) -> Option<u32> {
+        Some(self.slots.get(connection as usize)?.as_ref()?.queue)
+    }
+
+    fn open(&mut self, connection: Connection) -> u32 {
+        match self.free.pop() {
+            Some(number) => {
+                self.slots[number as usize] = Some(connection);
+                number
+            }
+            None => {
+                self.slots.push(Some(connection));
+                self.slots.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Ends a connection, which gives its permit back, and names its container.
+    fn close(&mut self, connection: u32) -> Option<u32> {
+        let ended = self.slots.get_mut(connection as usize)?.take()?;
+        self.free.push(connection);
+        Some(ended.queue)
+    }
+}
+
+impl Standing {
+    const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Further,
+            Self::Further => Self::First,
+        }
+    }
+}
+
+impl Work for Scheduler {
+    fn poll_dial(&mut self, now: UnixMicros) -> Option<Dial> {
+        self.tend_due(now);
+        self.permit = PermitState::Unknown;
+        for standing in [self.turn, self.turn.other()] {
+            if let Some(dial) = self.dial(standing, now) {
+                self.turn = standing.other();
+                return Some(dial);
+            }
+        }
+        None
+    }
+
+    fn poll_wake(&mut self, now: UnixMicros) -> Option<Duration> {
+        if !self.expired.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let dial = match (self.first.is_empty() && self.further.is_empty(), self.permit) {
+            (true, _) => None,
+            (false, PermitState::Unknown) => Some(Duration::ZERO),
+            (false, PermitState::Missing) => Some(PERMIT_POLL),
+        };
+        let tend = self.agenda.first().map(|(at, _)| now.until(UnixMicros(at)));
+        match (dial, tend) {
+            (Some(dial), Some(tend)) => Some(dial.min(tend)),
+            (dial, tend) => dial.or(tend),
+        }
+    }
+
+    fn lease(&mut self, connection: u32, recipients_max: usize, now: UnixMicros) -> Option<Lease> {
+        self.lease_next(connection, recipients_max, now)
+    }
+
+    fn attempted(&mut self, entry: u32, verdict: Verdict, now: UnixMicros) -> Attempted {
+        self.give_back(entry, verdict, now)
+    }
+
+    fn closed(&mut self, connection: u32, closing: Closing, now: UnixMicros) {
+        let Some(q) = self.connections.close(connection) else {
+            debug_assert!(false, "connection {connection} closed twice");
+            return;
+        };
+        self.permit = PermitState::Unknown;
+        let queue = &mut self.queues[q];
+        queue.connections -= 1;
+        if let Some(pause) = queue.on_closed(closing, now) {
+            queue.paused_until = now.after(self.dice.lengthen(pause));
+        }
+        if queue.connections == 0 {
+            self.unlist(q); // It stood among those that have one.
+        }
+        self.consider(q, now);
+        let wake = self.queues[q].wake_for_active(now);
+        self.agenda.hurry(q, wake);
+        self.rest(q, now);
+    }
+
+    fn poll_expired(&mut self, now: UnixMicros) -> Option<(Arc<Container>, Lease)> {
+        if self.expired.is_empty() {
+            self.tend_due(now);
+        }
+        self.report_expired()
+    }
+}
+
+impl Scheduler {
+    /// Puts a container into line if it wants a connection and does not stand there yet.
+    pub(crate) fn consider(&mut self, q: u32, now: UnixMicros) {
+        let queue = &mut self.queues[q];
+        if queue.listed.is_some() || !queue.wants(now) {
+            return;
+        }
+        let standing = if queue.connections == 0 { Standing::First } else { Standing::Further };
+        queue.listed = Some(standing);
+        match standing {
+            Standing::First => self.first.push_back(&mut self.queues, q),
+            Standing::Further => self.further.push_back(&mut self.queues, q),
+        }
+    }
+
+    /// Takes a container out of the line it stands in, if any.
+    pub(crate) fn unlist(&mut self, q: u32) {
+        match self.queues[q].listed.take() {
+            Some(Standing::First) => self.first.remove(&mut self.queues, q),
+            Some(Standing::Further) => self.further.remove(&mut self.queues, q),
+            None => {}
+        }
+    }
+
+    /// Opens a connection for the first container of a line that still wants it, if there is a permit.
+    fn dial(&mut self, standing: Standing, now: UnixMicros) -> Option<Dial> {
+        for _ in 0..LOOKS_MAX {
+            let q = match standing {
+                Standing::First => self.first.head(),
+                Standing::Further => self.further.head(),
+            };
+            let queue = self.queues.get(q)?;
+            if !queue.wants(now) {
+                self.unlist(q);
+                let wake = self.queues[q].wake_for_active(now);
+                self.agenda.hurry(q, wake);
+                continue;
+            }
+            let Some(permit) = self.permits.take(standing) else {
+                self.permit = PermitState::Missing;
+                return None;
+            };
+            self.unlist(q);
+            let queue = &mut self.queues[q];
+            queue.connections += 1;
+            let container = Arc::clone(&queue.container);
+            let connection = self.connections.open(Connection { queue: q, _permit: permit });
+            self.consider(q, now);
+            let wake = self.queues[q].wake_for_active(now);
+            self.agenda.hurry(q, wake);
+            return Some(Dial { container, connection });
+        }
+        None
+    }
+}

@@ -1,0 +1,96 @@
+//! What a container may do: the options of its domain as the scheduler needs them.
+//!
+//! `posthaste` makes one for each set of options and shares it among containers; it never changes, a new configuration
+//! brings new ones ([`crate::Scheduler::reconfigure`]).
+
+use std::time::Duration;
+
+/// The limits of one container, shared by all that have the same options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at the same time, on this event loop.
+    pub max_connections: u32,
+    /// Recipients of one message in one transaction; at least 1 is always allowed.
+    pub max_recipients_per_batch: u32,
+    /// How fast connections are added.
+    pub ramp: Ramp,
+    /// Whether mail leaves.
+    pub flow: Flow,
+    /// When to try again, and when to give up.
+    pub retry: RetryPolicy,
+    /// After this many transient failures a message is not kept in memory any more.
+    pub resident_failures_max: u16,
+}
+
+/// How fast a container comes to its number of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ramp {
+    /// A few at first, one more for each delivery, as long as enough mail waits.
+    #[default]
+    Gradual,
+    /// As many as there is mail, at once.
+    Straight,
+}
+
+/// Whether mail of a container leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// It does.
+    #[default]
+    Flowing,
+    /// It waits, and expires, until it is resumed.
+    Suspended,
+}
+
+/// When a recipient that failed for now is tried again: `min(interval_max, interval · 2^(n-1))` after the n-th failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// The wait after the first failure.
+    pub interval: Duration,
+    /// The longest wait.
+    pub interval_max: Duration,
+    /// By how much a wait is shortened or lengthened at random, percent; 0 to 100. It is the same for all recipients
+    /// of a message, so that they stay together.
+    pub jitter_percent: u8,
+    /// How many attempts after the first.
+    pub retries: Retries,
+    /// How long a recipient may live, counted from the reception of its message.
+    pub expiration: Duration,
+}
+
+/// How many attempts after the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retries {
+    /// Those that fit into the expiration: when the next would come too late, the recipient is given up at once.
+    #[default]
+    Auto,
+    /// Any number; only the expiration ends it.
+    Unlimited,
+    /// This many, or until the expiration.
+    AtMost(u16),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 32,
+            max_recipients_per_batch: 100,
+            ramp: Ramp::Gradual,
+            flow: Flow::Flowing,
+            retry: RetryPolicy::default(),
+            resident_failures_max: 3,
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1_200),
+            interval_max: Duration::from_secs(43_200),
+            jitter_percent: 10,
+            retries: Retries::Auto,
+            expiration: Duration::from_secs(86_400),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One domain container on one binding: its mail, its connections, and what it may and wants to do next.
+//!
+//! The scheduler owns it; nothing here reaches other containers. Times at which it wants to be looked after are
+//! microseconds since the epoch, `u64::MAX` is never.
+
+use crate::delayed::Delayed;
+use crate::line::{Line, Links, NONE};
+use crate::{Flow, Limits, Ramp, Standing};
+use message::{Agent, Closing, Container, UnixMicros};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that a container may have before any delivery.
+const RAMP_START: u32 = 2;
+/// Recipients that justify one connection.
+const RECIPIENTS_PER_CONNECTION: u32 = 4;
+/// When mail waits this long and no connection takes any, one more is tried.
+const STALL: Duration = Duration::from_secs(2);
+/// Connections to files: more would only wait for the same disk.
+const MAILDIR_CONNECTIONS_MAX: u32 = 8;
+/// How long a container pauses after one failure to connect more than the last time.
+const PAUSES_S: [u64; 8] = [2, 10, 30, 60, 120, 300, 600, 900];
+
+/// A domain container on a binding.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) container: Arc<Container>,
+    pub(crate) limits: Arc<Limits>,
+    /// Tells this container from others that had or will have its slot.
+    pub(crate) serial: u32,
+    pub(crate) active: Line,
+    pub(crate) delayed: Delayed,
+    /// Delayed entries that the operator sent on their way before their time.
+    pub(crate) flushed: Delayed,
+    /// Entries in `delayed` and `flushed`.
+    pub(crate) delayed_len: u32,
+    /// Entries with connections.
+    pub(crate) leased: u32,
+    /// Entries that are too old and not settled yet.
+    pub(crate) expired: u32,
+    pub(crate) connections: u32,
+    /// Connections that its deliveries have earned.
+    ramp: u32,
+    /// Failures to connect since the last delivery.
+    failures: u8,
+    /// The operator's word.
+    pub(crate) flow: Flow,
+    /// In which line for connections it stands.
+    pub(crate) listed: Option<Standing>,
+    pub(crate) links: Links,
+    /// No new connection before.
+    pub(crate) paused_until: UnixMicros,
+    /// When mail last moved: a lease, the first arrival, or the end of all mail.
+    pub(crate) moved_at: UnixMicros,
+    pub(crate) sweep: Sweep,
+}
+
+/// The search of an active line for entries that are too old.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sweep {
+    /// The next entry to look at, or [`NONE`] between two sweeps.
+    pub(crate) cursor: u32,
+    /// No active entry that was looked at, or came since, was received before.
+    pub(crate) oldest: UnixMicros,
+    /// No new sweep before: its cost is spread over time.
+    pub(crate) not_before: UnixMicros,
+}
+
+impl Sweep {
+    pub(crate) const IDLE: Self = Self { cursor: NONE, oldest: UnixMicros(u64::MAX), not_before: UnixMicros(0) };
+}
+
+impl Queue {
+    pub(crate) fn new(container: Arc<Container>, limits: Arc<Limits>, now: UnixMicros) -> Self {
+        Self {
+            container,
+            limits,
+            serial: 0,
+            active: Line::EMPTY,
+            delayed: Delayed::EMPTY,
+            flushed: Delayed::EMPTY,
+            delayed_len: 0,
+            leased: 0,
+            expired: 0,
+            connections: 0,
+            ramp: RAMP_START,
+            failures: 0,
+            flow: Flow::Flowing,
+            listed: None,
+            links: Links::FREE,
+            paused_until: UnixMicros(0),
+            moved_at: now,
+            sweep: Sweep::IDLE,
+        }
+    }
+
+    /// Whether no entry belongs to it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.active.is_empty() && self.delayed_len == 0 && self.leased == 0 && self.expired == 0
+    }
+
+    /// Whether mail may leave.
+    pub(crate) fn flows(&self) -> bool {
+        self.container.agent != Agent::Hold && self.limits.flow == Flow::Flowing && self.flow == Flow::Flowing
+    }
+
+    /// When an entry received then is too old. What is held is held for as long as the route says so.
+    pub(crate) fn expires(&self, received: UnixMicros) -> UnixMicros {
+        match self.container.agent {
+            Agent::Hold => UnixMicros(u64::MAX),
+            _ => self.limits.retry.expires(received),
+        }
+    }
+
+    /// Most connections that it may ever have.
+    pub(crate) fn connections_max(&self) -> u32 {
+        let most = match self.container.agent {
+            Agent::Mx | Agent::Smtp(_) | Agent::Lmtp(_) | Agent::LmtpUnix(_) => u32::MAX,
+            Agent::Maildir(_) => MAILDIR_CONNECTIONS_MAX,
+            Agent::Discard => 1,
+            Agent::Hold => 0,
+        };
+        most.min(self.limits.max_connections)
+    }
+
+    /// Whether it wants, and by its own limits may have, one more connection.
+    pub(crate) fn wants(&self, now: UnixMicros) -> bool {
+        now >= self.paused_until && self.connections < self.goal(now)
+    }
+
+    /// How many connections its mail justifies.
+    fn goal(&self, now: UnixMicros) -> u32 {
+        if self.active.is_empty() || !self.flows() {
+            return 0;
+        }
+        let load = self.active.len().saturating_add(self.leased);
+        let goal = match self.limits.ramp {
+            Ramp::Straight if self.failures == 0 => load,
+            Ramp::Straight => load.min(self.ramp),
+            Ramp::Gradual => {
+                let stalled = now >= self.moved_at.after(STALL);
+                let by_load = load.div_ceil(RECIPIENTS_PER_CONNECTION);
+                by_load.max(if stalled { self.connections + 1 } else { 0 }).min(self.ramp)
+            }
+        };
+        goal.min(self.connections_max())
+    }
+
+    /// When its active mail wants attention, if nothing happens before.
+    pub(crate) fn wake_for_active(&self, now: UnixMicros) -> u64 {
+        if self.active.is_empty() {
+            return u64::MAX;
+        }
+        self.sweep_at(now).0.min(self.dial_at(now))
+    }
+
+    /// When to look, or look on, for entries that are too old.
+    pub(crate) fn sweep_at(&self, now: UnixMicros) -> UnixMicros {
+        match self.sweep.cursor {
+            NONE => self.expires(self.sweep.oldest).max(self.sweep.not_before),
+            _ => now,
+        }
+    }
+
+    /// When it may come to want a connection by the mere passing of time.
+    fn dial_at(&self, now: UnixMicros) -> u64 {
+        if self.listed.is_some() || !self.flows() || self.connections >= self.connections_max() {
+            return u64::MAX;
+        }
+        if self.paused_until > now {
+            return self.paused_until.0;
+        }
+        let stalls_at = self.moved_at.after(STALL);
+        let may_grow = self.limits.ramp == Ramp::Gradual && self.connections < self.ramp;
+        if may_grow && stalls_at > now { stalls_at.0 } else { u64::MAX }
+    }
+
+    /// A next hop answered for a recipient: it can be reached.
+    pub(crate) fn on_reached(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A delivery earns one connection more.
+    pub(crate) fn on_delivered(&mut self) {
+        self.failures = 0;
+        self.ramp = self.ramp.saturating_add(1).min(self.connections_max().max(1));
+    }
+
+    /// A connection ended, `connections` does not count it any more. Returns how long to pause; the caller lengthens
+    /// that at random.
+    pub(crate) fn on_closed(&mut self, closing: Closing, now: UnixMicros) -> Option<Duration> {
+        let first_pause = match closing {
+            Closing::Done => {
+                if self.connections == 0 && self.active.is_empty() {
+                    self.ramp = RAMP_START;
+                }
+                return None;
+            }
+            Closing::Rebuffed => 0,
+            Closing::Unreachable => 1,
+        };
+        self.ramp = self.connections.max(1);
+        if now < self.paused_until {
+            return None; // Connections that were opened together fail together: that is one failure.
+        }
+        let step = (usize::from(self.failures) + first_pause).min(PAUSES_S.len() - 1);
+        self.failures = self.failures.saturating_add(1);
+        Some(Duration::from_secs(PAUSES_S[step]).min(self.limits.retry.interval))
+    }
+}

@@ -1,0 +1,221 @@
+//! What the operator sees: numbers, containers with the reason why they wait, entries. Every answer is bounded.
+
+use crate::entries::State;
+use crate::line::NONE;
+use crate::queue::Queue;
+use crate::scheduler::{PermitState, Scheduler};
+use message::{Agent, Container, MessageId, StoreKey, UnixMicros};
+use std::sync::Arc;
+
+/// Slots that one page of containers looks at.
+const PAGE_SLOTS_MAX: u32 = 65_536;
+
+/// The numbers of a scheduler; costs nothing to ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Containers, those without mail included.
+    pub containers: usize,
+    /// Recipients that wait for a connection.
+    pub active: u32,
+    /// Recipients that wait for their time.
+    pub delayed: u32,
+    /// Recipients with a connection.
+    pub leased: u32,
+    /// Recipients that are too old and wait to be reported.
+    pub expired: u32,
+    /// Open connections, those being opened included.
+    pub connections: usize,
+    /// Messages in memory.
+    pub resident_messages: u32,
+    /// Their octets.
+    pub resident_octets: u64,
+}
+
+/// Why mail of a container does not move, or that it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It has no mail.
+    Empty,
+    /// It moves: connections take it as fast as they can.
+    Moving,
+    /// A connection is about to be opened.
+    Dialling,
+    /// It wants a connection, and the server has as many as it may.
+    NoPermit,
+    /// It has as many connections as its options allow.
+    AtLimit,
+    /// No mail is due before.
+    Delayed {
+        /// The next attempt.
+        until: UnixMicros,
+    },
+    /// Its hosts could not be reached or asked us to come back later.
+    Paused {
+        /// The next connection.
+        until: UnixMicros,
+    },
+    /// Its options or the operator stopped it.
+    Suspended,
+    /// Its route holds mail.
+    Held,
+}
+
+/// A container as the console shows it.
+#[derive(Clone, Debug)]
+pub struct ContainerRow {
+    /// Its name, binding and agent.
+    pub container: Arc<Container>,
+    /// Recipients that wait for a connection.
+    pub active: u32,
+    /// Recipients that wait for their time.
+    pub delayed: u32,
+    /// Recipients with a connection.
+    pub leased: u32,
+    /// Open connections.
+    pub connections: u32,
+    /// Why it waits.
+    pub wait: Wait,
+}
+
+/// Some containers, and where to go on.
+#[derive(Clone, Debug)]
+pub struct ContainerPage {
+    /// In no particular order.
+    pub rows: Vec<ContainerRow>,
+    /// What to ask for next; `None` at the end. A page may be empty before the end.
+    pub next: Option<u32>,
+}
+
+/// Where a queued recipient is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryPlace {
+    /// In the active queue.
+    Active,
+    /// In the delayed queue.
+    Delayed {
+        /// Not tried before.
+        until: UnixMicros,
+    },
+}
+
+/// A queued recipient as the console shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRow {
+    /// The batch id.
+    pub id: MessageId,
+    /// The message in the spool.
+    pub key: StoreKey,
+    /// Which recipient of the envelope.
+    pub recipient: u16,
+    /// Attempts made.
+    pub attempts: u16,
+    /// When the message was received.
+    pub received: UnixMicros,
+    /// Where it is.
+    pub place: EntryPlace,
+}
+
+impl Scheduler {
+    /// The numbers of this event loop.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            containers: self.queues.len(),
+            active: self.counts.active,
+            delayed: self.counts.delayed,
+            leased: self.counts.leased,
+            expired: self.expired.len(),
+            connections: self.connections.len(),
+            resident_messages: self.residents.messages(),
+            resident_octets: self.residents.octets(),
+        }
+    }
+
+    /// Up to `limit` containers, from 0 or where a page before ended. Containers that come or go meanwhile may be
+    /// missing or be seen; no other is missing or seen twice.
+    pub fn containers(&self, from: u32, limit: usize, now: UnixMicros) -> ContainerPage {
+        let slots = self.queues.slots();
+        let end = from.saturating_add(PAGE_SLOTS_MAX).min(slots);
+        let mut rows = vec![];
+        let mut at = from.min(end);
+        while at < end && rows.len() < limit {
+            rows.extend(self.queues.get(at).map(|queue| self.row(at, queue, now)));
+            at += 1;
+        }
+        ContainerPage { rows, next: (at < slots).then_some(at) }
+    }
+
+    /// One container.
+    pub fn container(&self, container: &Container, now: UnixMicros) -> Option<ContainerRow> {
+        let q = self.queues.find(container)?;
+        self.queues.get(q).map(|queue| self.row(q, queue, now))
+    }
+
+    fn row(&self, q: u32, queue: &Queue, now: UnixMicros) -> ContainerRow {
+        ContainerRow {
+            container: Arc::clone(&queue.container),
+            active: queue.active.len(),
+            delayed: queue.delayed_len,
+            leased: queue.leased,
+            connections: queue.connections,
+            wait: self.wait(q, queue, now),
+        }
+    }
+
+    fn wait(&self, q: u32, queue: &Queue, now: UnixMicros) -> Wait {
+        if queue.active.is_empty() {
+            return match self.first_due(q) {
+                _ if queue.leased > 0 => Wait::Moving,
+                Some(until) => Wait::Delayed { until },
+                None => Wait::Empty,
+            };
+        }
+        if queue.container.agent == Agent::Hold {
+            Wait::Held
+        } else if !queue.flows() {
+            Wait::Suspended
+        } else if queue.connections == 0 && now < queue.paused_until {
+            Wait::Paused { until: queue.paused_until }
+        } else if queue.listed.is_some() {
+            match self.permit {
+                PermitState::Unknown => Wait::Dialling,
+                PermitState::Missing => Wait::NoPermit,
+            }
+        } else if queue.connections >= queue.connections_max() {
+            Wait::AtLimit
+        } else {
+            Wait::Moving
+        }
+    }
+
+    /// Up to `limit` recipients of a container in the order in which their turn comes: active ones, then delayed ones.
+    pub fn entries(&self, container: &Container, limit: usize) -> Vec<EntryRow> {
+        let mut rows = vec![];
+        let Some(queue) = self.queues.find(container).and_then(|q| self.queues.get(q)) else { return rows };
+        let mut at = queue.active.head();
+        while at != NONE && rows.len() < limit {
+            rows.push(self.entry_row(at));
+            at = self.entries[at].links.behind;
+        }
+        for delayed in [queue.flushed, queue.delayed] {
+            let order = delayed.iter_first(&self.entries, limit - rows.len());
+            rows.extend(order.into_iter().map(|index| self.entry_row(index)));
+        }
+        rows
+    }
+
+    fn entry_row(&self, index: u32) -> EntryRow {
+        let entry = &self.entries[index];
+        let place = match entry.state {
+            State::Delayed => EntryPlace::Delayed { until: entry.due.moment(self.origin) },
+            _ => EntryPlace::Active,
+        };
+        EntryRow {
+            id: entry.id(),
+            key: entry.key,
+            recipient: entry.recipient,
+            attempts: entry.attempts,
+            received: entry.received,
+            place,
+        }
+    }
+}
