@@ -14,13 +14,13 @@ const TABLE: &[(&str, &[&str])] = &[
     ("policy", &["message"]),
     ("config", &["message"]),
     ("resolver", &["engine", "message", "policy"]),
-    ("console", &["engine", "message", "config"]),
+    ("console", &[]),
     ("reception", &["config", "engine", "fabric", "message", "policy", "smtp"]),
     ("spool", &["engine", "fabric", "message"]),
     ("routing", &["config", "message", "policy"]),
     ("scheduling", &["config", "message"]),
     ("delivery", &["config", "engine", "fabric", "message", "policy", "smtp"]),
-    ("record", &["engine", "message"]),
+    ("record", &["message"]),
 ];
 
 /// Crates at the top, free to use all others.
