@@ -1,1 +1,48 @@
-//! Memory windows, rings and doorbells
+//! Memory windows, rings and doorbells: how bytes and values pass between the threads of a program.
+//!
+//! Every event loop, pool and room uses it. It knows nothing of mail, of sockets or of any async runtime, and it never blocks, except where a
+//! plain thread asks for that ([`Doorbell::wait_thread`]).
+//!
+//! ```text
+//!  socket ─► Window ─fill─► Slice ─┬─► journal        one buffer, many readers, no copy
+//!            (one writer)          └─► delivery       the last Slice gives the window back to its pool
+//!
+//!  loop A ─► LaneSender ─► ring ─► LaneReceiver ─► loop B
+//!                   └──── Ringer ····► Doorbell ────┘   "look now", once per batch
+//! ```
+//!
+//! - [`WindowPool`], [`Window`], [`Slice`]: memory that is written once and shared by reference.
+//! - [`ring`]: bounded queue of one producer and one consumer.
+//! - [`doorbell`]: wakes the task or thread that looks after any number of rings.
+//! - [`lane`]: ring, doorbell and overflow together: keeps order, loses nothing.
+//! - [`sync`]: the one place that atomics and cells come from, so that loom can check them.
+//!
+//! # Budgets
+//!
+//! Uncontended, on one core of a 2020s server; an *atomic* is a locked read-modify-write or a full fence, plain loads and stores are free of charge.
+//!
+//! | operation | atomics | budget |
+//! |---|---|---|
+//! | ring push or pop | 0 | 5 ns |
+//! | [`Slice`] clone, drop | 1 each | 10 ns each |
+//! | [`Window::fill`] | 1 | 10 ns |
+//! | [`WindowPool::take`] and last drop, window in the free list | 12 | 150 ns |
+//! | [`Ringer::ring`], already rung | 1 fence | 10 ns |
+//! | [`Ringer::ring`], nobody asleep | 1 fence + 1 | 20 ns |
+//!
+//! Nothing here allocates, except a window that the free list does not hold, a [`Slice`] of its own memory, and a lane's overflow.
+
+pub mod doorbell;
+pub mod lane;
+pub mod ring;
+pub mod sync;
+pub mod window;
+
+mod block;
+mod slice;
+
+pub use doorbell::{Doorbell, Rang, Ringer, doorbell};
+pub use lane::{LaneReceiver, LaneSender, lane, lane_with_room_bell};
+pub use ring::{Consumer, Producer, ring};
+pub use slice::Slice;
+pub use window::{PoolStats, Window, WindowPool};
