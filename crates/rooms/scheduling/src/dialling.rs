@@ -1,8 +1,9 @@
 //! Who gets the next connection: two lines of containers that take turns, and the permits of the server.
 //!
 //! A connection costs one and a turn gives one, so deficit round robin is plain round robin here: whoever got a
-//! connection goes to the end of the line. Containers without any have a line of their own, which takes turns with the
-//! other and may use the reserve of permits; so a thousand sites that want more never hold up one that has none.
+//! connection goes to the end of the line. Containers without any have a line of their own, which has eight turns for
+//! one of the other and may use the reserve of permits: a few large sites never hold up one that has none, and a
+//! stream of new ones never holds up the large.
 
 use crate::scheduler::{PermitState, Scheduler};
 use crate::{Permit, Standing};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 /// Containers that one call may find to have changed their mind.
 const LOOKS_MAX: usize = 64;
+/// Containers that get their first connection before one that wants more has its turn.
+const FIRSTS_IN_ROW_MAX: u32 = 8;
 /// How often to ask for a permit that another event loop may have given back.
 const PERMIT_POLL: Duration = Duration::from_millis(100);
 
@@ -60,26 +63,16 @@ impl Connections {
     }
 }
 
-impl Standing {
-    const fn other(self) -> Self {
-        match self {
-            Self::First => Self::Further,
-            Self::Further => Self::First,
-        }
-    }
-}
-
 impl Work for Scheduler {
     fn poll_dial(&mut self, now: UnixMicros) -> Option<Dial> {
         self.tend_due(now);
         self.permit = PermitState::Unknown;
-        for standing in [self.turn, self.turn.other()] {
-            if let Some(dial) = self.dial(standing, now) {
-                self.turn = standing.other();
-                return Some(dial);
-            }
-        }
-        None
+        let order = if self.firsts_in_row < FIRSTS_IN_ROW_MAX {
+            [Standing::First, Standing::Further]
+        } else {
+            [Standing::Further, Standing::First]
+        };
+        order.into_iter().find_map(|standing| self.dial(standing, now))
     }
 
     fn poll_wake(&mut self, now: UnixMicros) -> Option<Duration> {
@@ -177,8 +170,13 @@ impl Scheduler {
                 return None;
             };
             self.unlist(q);
+            self.firsts_in_row = match standing {
+                Standing::First => self.firsts_in_row.saturating_add(1),
+                Standing::Further => 0,
+            };
             let queue = &mut self.queues[q];
             queue.connections += 1;
+            queue.moved_at = now;
             let container = Arc::clone(&queue.container);
             let connection = self.connections.open(Connection { queue: q, _permit: permit });
             self.consider(q, now);

@@ -14,7 +14,7 @@ use std::time::Duration;
 const RAMP_START: u32 = 2;
 /// Recipients that justify one connection.
 const RECIPIENTS_PER_CONNECTION: u32 = 4;
-/// When mail waits this long and no connection takes any, one more is tried.
+/// When mail waits this long and no connection takes any, nor is opened, one more is tried.
 const STALL: Duration = Duration::from_secs(2);
 /// Connections to files: more would only wait for the same disk.
 const MAILDIR_CONNECTIONS_MAX: u32 = 8;
@@ -50,7 +50,7 @@ pub(crate) struct Queue {
     pub(crate) links: Links,
     /// No new connection before.
     pub(crate) paused_until: UnixMicros,
-    /// When mail last moved: a lease, the first arrival, or the end of all mail.
+    /// When something last happened: a dial, a lease, the first arrival, or the end of all mail.
     pub(crate) moved_at: UnixMicros,
     pub(crate) sweep: Sweep,
 }

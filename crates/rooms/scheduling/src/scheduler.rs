@@ -10,7 +10,7 @@ use crate::line::{Line, NONE};
 use crate::queues::Queues;
 use crate::resident::Residents;
 use crate::retry::Dice;
-use crate::{Flow, Limits, Permits, ResidentLimits, Standing};
+use crate::{Flow, Limits, Permits, ResidentLimits};
 use message::{Container, Queued, UnixMicros};
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ pub struct Scheduler {
     pub(crate) first: Line,
     /// Containers that want one more.
     pub(crate) further: Line,
-    /// Which of the two comes next.
-    pub(crate) turn: Standing,
+    /// How many of `first` came since one of `further`.
+    pub(crate) firsts_in_row: u32,
     pub(crate) permit: PermitState,
     /// Entries that are too old, of all containers.
     pub(crate) expired: Line,
@@ -99,7 +99,7 @@ impl Scheduler {
             connections: Connections::default(),
             first: Line::EMPTY,
             further: Line::EMPTY,
-            turn: Standing::First,
+            firsts_in_row: 0,
             permit: PermitState::Unknown,
             expired: Line::EMPTY,
             counts: Counts::default(),
