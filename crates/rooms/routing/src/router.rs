@@ -1,0 +1,133 @@
+//! The router: one recipient in, one container or refusal out.
+
+use crate::cache::Cache;
+use crate::domain::{canonical_literal, canonical_name, is_own_address, is_own_name, literal_address};
+use crate::plan::{Declared, Plan};
+use foldhash::fast::RandomState;
+use message::{Address, Agent, Container, Domain, Host, Reply, Routed};
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Domains that a router remembers.
+pub const CACHED_DOMAINS_MAX: usize = 16_384;
+
+/// Finds the containers of recipients for one event loop and one generation of the configuration.
+#[derive(Debug)]
+pub struct Router<P> {
+    plan: Arc<P>,
+    cache: Cache,
+    /// Containers of routes: at most one for each stanza and binding.
+    routes: HashSet<Arc<Container>, RandomState>,
+}
+
+/// What a domain is, once its text has been understood.
+enum Destination {
+    Name,
+    Address(IpAddr),
+}
+
+impl<P: Plan> Router<P> {
+    /// A router that remembers nothing yet.
+    pub fn new(plan: Arc<P>) -> Self {
+        Self { plan, cache: Cache::new(CACHED_DOMAINS_MAX), routes: HashSet::default() }
+    }
+
+    /// Where a recipient goes. The same domain, in whatever spelling, gives the same `Arc` while it is remembered.
+    pub fn route(&mut self, recipient: &Address) -> Routed {
+        match recipient.domain() {
+            Domain::Name(_) | Domain::Literal(_) => self.route_domain(recipient.domain_text()),
+            Domain::None if recipient.local_part().eq_ignore_ascii_case("postmaster") => {
+                let plan = Arc::clone(&self.plan);
+                match plan.postmaster().domain_text() {
+                    "" => refused(553, "5.1.3 nowhere to send mail for postmaster"),
+                    domain => self.route_domain(domain),
+                }
+            }
+            Domain::None => refused(553, "5.1.3 recipient address has no domain"),
+        }
+    }
+
+    fn route_domain(&mut self, domain: &str) -> Routed {
+        if let Some(routed) = self.cache.get(domain) {
+            return routed.clone();
+        }
+        let routed = match understand(domain) {
+            Ok((_, canonical)) if canonical != domain => self.route_domain(&canonical),
+            Ok((destination, canonical)) => self.decide(destination, canonical),
+            Err(reply) => Routed::Refused(reply),
+        };
+        self.cache.insert(domain, routed.clone());
+        routed
+    }
+
+    /// The container of a domain that is not remembered; `name` is its one spelling.
+    fn decide(&mut self, destination: Destination, name: String) -> Routed {
+        let Declared { agent, port, by, binding } = self.plan.declared(&name);
+        let agent = match (agent, destination) {
+            (Agent::Mx, Destination::Name) if is_own_name(&name, self.plan.hostname()) => return loops(&name),
+            (Agent::Mx, Destination::Address(own)) if is_own_address(own) => return loops(&name),
+            (Agent::Mx, Destination::Name) => Agent::Mx,
+            (Agent::Mx, Destination::Address(address)) => Agent::Smtp(Host { name: address.to_string().into(), port }),
+            (agent, _) => return Routed::To(self.route_container(agent, by, binding)),
+        };
+        let name: Arc<str> = name.into();
+        Routed::To(Arc::new(Container { options: Arc::clone(&name), name, binding, agent }))
+    }
+
+    /// The container that all domains of a stanza with a fixed route share.
+    fn route_container(&mut self, agent: Agent, by: Arc<str>, binding: Arc<str>) -> Arc<Container> {
+        let container = Container { name: route_name(&agent).into(), binding, options: by, agent };
+        if let Some(known) = self.routes.get(&container) {
+            return Arc::clone(known);
+        }
+        let container = Arc::new(container);
+        self.routes.insert(Arc::clone(&container));
+        container
+    }
+}
+
+/// What a domain is and its one spelling, or why it cannot be one.
+fn understand(domain: &str) -> Result<(Destination, String), Reply> {
+    let Some(literal) = domain.strip_prefix('[') else {
+        let name =
+            canonical_name(domain).ok_or_else(|| Reply::new(553, "5.1.2 malformed domain in recipient address"))?;
+        return Ok((Destination::Name, name));
+    };
+    let address = literal
+        .strip_suffix(']')
+        .and_then(literal_address)
+        .ok_or_else(|| Reply::new(553, "5.1.2 malformed address literal in recipient address"))?;
+    Ok((Destination::Address(address), canonical_literal(address)))
+}
+
+/// A route as it stands in the configuration; the name of its container.
+fn route_name(agent: &Agent) -> String {
+    match agent {
+        Agent::Mx => "mx".to_owned(),
+        Agent::Smtp(host) => format!("smtp://{}", authority(host)),
+        Agent::Lmtp(host) => format!("lmtp://{}", authority(host)),
+        Agent::LmtpUnix(path) => format!("lmtp://unix:{}", path.display()),
+        Agent::Maildir(path) => format!("maildir:{}", path.display()),
+        Agent::Discard => "discard:".to_owned(),
+        Agent::Hold => "hold:".to_owned(),
+    }
+}
+
+/// Host and port; an IPv6 address goes into brackets.
+fn authority(host: &Host) -> String {
+    if host.name.contains(':') {
+        format!("[{}]:{}", host.name, host.port)
+    } else {
+        format!("{}:{}", host.name, host.port)
+    }
+}
+
+fn refused(code: u16, text: &str) -> Routed {
+    Routed::Refused(Reply::new(code, text))
+}
+
+/// RFC 3463: X.4.6, a routing loop.
+fn loops(domain: &str) -> Routed {
+    Routed::Refused(Reply::new(554, &format!("5.4.6 mail for {domain} loops back to myself")))
+}
