@@ -1,56 +1,64 @@
 //! Event loops, thread pools, timers, memory accounts and the calls to the operating system.
 //!
-//! The signatures below are the contract while the files fill (each item is re-exported from the crate root):
+//! Everything that the server needs of the machine goes through this crate, and nothing of mail is known here. Rooms
+//! and services use it; it must never be used by `mail/*`, whose code takes bytes and `now` and returns effects.
 //!
-//! ```text
-//! // loops
-//! Loops::start(n, |LoopContext| async {..}) -> Result<Loops, StartError>            n = 0: one per core
-//! Loops::start_each(LoopOptions { clock, accounts, gauges, seed, stop_grace }, inputs: Vec<T>, |LoopContext, T| async {..})
-//! loops.stop(); loops.abort(); loops.join() -> LoopsEnd; loops.shutdown(grace) -> LoopsEnd; loops.remote(i) -> LoopRemote (Send)
-//! LoopRemote::dispatch(FnOnce(&LoopContext) + Send) -> Result<(), Busy>
-//! LoopContext: Clone, !Send: index() loops() spawn(TaskKind("smtp session"), fut) -> Task<T> now() clock() timers() random() fork_rng()
-//!              accounts() -> &AccountShard  gauges() -> &GaugeShard  root() -> &ScopeRef  yield_now()
-//! Task<T>: Future<Output = Result<T, TaskEnd>>, abort(), detached by drop; TaskEnd { Aborted, Panicked }
-//! StallWatch::start(&loops, StallOptions { sample_every, limit }, FnMut(Stall) + Send) ; Stall { loop_index, task_kind, location, lasted, over }
-//! // timers
-//! Timers::at(Instant) -> Timer; after(Duration) -> Timer; sleep(Duration) -> future
-//! Timer (16 bytes): reset(Instant), clear(), deadline(), has_fired(), wait().await, limit(fut).await -> Result<T, TimedOut>
-//! Wheel<T>: new(now) insert(tick, T) -> Key cancel(Key) -> Option<T> poll(now) -> Option<(Key, T)> next_wake()
-//! // scopes
-//! Scope::new(&LoopContext) / ScopeRef::child() -> Scope; owner: drop aborts; Deref to ScopeRef (Clone): spawn(kind, fut) -> Task<T>,
-//!   stop(), abort(), is_stopping(), stopped().await, ended().await, live()
-//! // pools
-//! Pools::new(); create("swap-in", threads, backlog) -> Result<Pool, CreateError>; get(name); snapshot(); close()
-//! Pool::run(FnOnce() -> T) -> Result<Job<T>, Busy>; Job<T>: Future<Output = Result<T, JobPanicked>>; run_blocking(f) -> Result<T, RunError>;
-//!   resize(threads); statistics() -> PoolStatistics (Display in the shape of `threads stats`)
-//! // clock, rng
-//! Clock::system(); Clock::manual() -> (Clock, ManualClock); now() -> Instant; unix() -> UnixMicros; sleep_until(Instant).await
-//! Rng::from_seed(u64), Rng::from_os(); next_u64(), below(n), between(range), fill(&mut [u8])
-//! // memory
-//! Accounts::new(); register(name) -> Result<MemoryType, RegisterError>; shard() -> AccountShard; rows(); table() (Display)
-//! AccountShard::charge(MemoryType, bytes) -> Charge (!Send); Charge::resize(bytes); Charge::into_shared() -> SharedCharge (Send)
-//! MemoryMonitor::new(MemoryLimits { goal, high_water }, Option<Arc<dyn Allocator>>); sample() -> MemoryFigures; pressure() -> PressureGauge; run(&LoopContext, every)
-//! PressureGauge::now() -> Pressure { Normal, AboveGoal, AboveHighWater }
-//! // gauges
-//! Gauges::new(); counter(name) -> CounterId; gauge(name) -> GaugeId; shard() -> GaugeShard; GaugeShard::counter(id) -> Counter; Counter::add(n)
-//! // net
-//! listen(addr, &ListenOptions) -> io::Result<TcpListener (std)>; listen_unix(path, &ListenOptions); Listener::from_tcp(std)/from_unix; accept().await -> Result<Stream, AcceptError>
-//! connect(&Timers, local: Option<IpAddr>, remote, timeout).await -> Result<Stream, ConnectError>; connect_unix(path)
-//! Stream: readable().await, poll_readable(cx), try_read(&mut [u8]), try_write, try_writev(&[IoSlice]), write_all_vectored(&mut [IoSlice]).await, peer(), local(), shutdown_write()
-//! // limits, service, usage
-//! raise_descriptor_limit() -> io::Result<DescriptorLimit>; Descriptors::new(total, Reserve { delivery, journal, console }); try_session() / try_delivery() -> Option<Seat>
-//! Notifier::from_env(); notify(&[Notice::Ready, ..]); watchdog_interval(); inherited_sockets() -> Result<Vec<Inherited>, ..>; Signals::new(); next().await -> Signal
-//! ProcessUsage::read(), ThreadUsage::read_all()
-//! ```
+//! # Map
+//! | noun | what it is |
+//! |---|---|
+//! | [`Loops`], [`LoopContext`], [`LoopRemote`] | one thread per core, each a tokio `LocalRuntime`: tasks that stay on their thread |
+//! | [`Task`], [`TaskKind`] | a spawned future, with the kind and source line that name it when it blocks a loop |
+//! | [`StallWatch`] | says which task held a loop for over 20 ms, when it happens and how long it was |
+//! | [`Scope`], [`ScopeRef`] | a listener generation, a session, a message: ends its tasks when it ends |
+//! | [`Timers`], [`Timer`], [`Wheel`] | any number of deadlines behind one wake-up a loop |
+//! | [`Pools`], [`Pool`], [`Job`] | named threads for work that blocks, with bounded backlogs |
+//! | [`Listener`], [`Stream`], [`connect`] | TCP and Unix sockets |
+//! | [`Clock`], [`Rng`] | time and chance, both replaceable in a test |
+//! | [`Accounts`], [`MemoryMonitor`], [`PressureGauge`] | who holds how much memory, and whether it is too much |
+//! | [`Gauges`] | named counters, each thread on cells of its own |
+//! | [`Descriptors`] | seats, so that the server refuses before descriptors run out |
+//! | [`Notifier`], [`inherited_sockets`], [`Signals`] | the service manager and the operator |
+//! | [`ProcessUsage`], [`ThreadUsage`] | CPU time, page faults, context switches |
+//!
+//! # Threads and sharing
+//! What a loop uses ([`LoopContext`], [`Timer`], [`Scope`], [`Charge`], [`Counter`]) is not `Send`: the compiler keeps it on
+//! its thread, and it is counted in cells that no other thread writes. What may cross threads is named so: [`LoopRemote`],
+//! [`Pool`], [`SharedCharge`], [`Clock`], [`PressureGauge`], [`Descriptors`], and the registries. Nothing here is global; two
+//! servers may live in one process.
+//!
+//! # Budget
+//! No lock, no allocation and no atomic read-modify-write per message; none but the runtime's own per poll. Measured by
+//! `cargo bench -p engine` on a two-core virtual machine of 2026 (median of 100 samples):
+//!
+//! | step | cost |
+//! |---|---|
+//! | poll of a task that wakes itself, tokio's queue included | 26 ns, of which the watch 0.6 ns |
+//! | spawn, run and end a task | 174 ns bare, 230 ns watched, 306 ns in a scope of its own |
+//! | `Timer::reset` to a later deadline | RESET ns |
+//! | make and drop a timer | MADE ns |
+//! | wheel: insert and cancel; insert and fire among 10,000 | 9 ns; 34 ns |
+//! | `Counter::add`; charge memory and give it back | 1.2 ns; 3.3 ns |
+//! | `Clock::now`; `Clock::unix` | 23 ns; 27 ns |
+//! | pool: a job of 64 in flight; one round trip that wakes two threads | 0.7 µs; 34 µs |
+//! | `MemoryMonitor::sample`; `ProcessUsage::read` | SAMPLE µs; USAGE µs |
+//!
+//! An idle connection (task in a scope of its own, `Stream`, armed `Timer`, stop signal, 32 bytes of buffer) holds 1,060
+//! bytes of heap; `tests/idle_session_memory.rs` keeps it below 1,280. An idle session needs no read buffer: see
+//! [`Stream::poll_read`].
+//!
+//! # Unsafe
+//! Three places, each with its proof: the pin projection of a watched future, `setsockopt` for the one option that rustix
+//! and socket2 lack, and taking the descriptors of socket activation.
 
 mod clock;
 mod context;
 mod gauge;
 mod heartbeat;
+mod job;
 mod limits;
+mod listener;
 mod loops;
 mod memory;
-mod net;
 mod pools;
 mod pressure;
 mod rng;
@@ -59,6 +67,8 @@ mod service;
 mod signals;
 mod slots;
 mod stall;
+mod statistics;
+mod stream;
 mod tally;
 mod timers;
 mod usage;
@@ -68,19 +78,14 @@ pub use clock::{Alarm, Clock, ManualClock, UnixMicros};
 pub use context::{LoopContext, Task, TaskEnd};
 pub use gauge::{Counter, CounterId, GAUGES_MAX, Gauge, GaugeError, GaugeId, GaugeShard, Gauges, Reading, Value};
 pub use heartbeat::TaskKind;
+pub use job::{Job, JobPanicked};
 pub use limits::{DescriptorLimit, Descriptors, Reserve, Seat, raise_descriptor_limit};
+pub use listener::{AcceptError, ListenOptions, Listener, PortSharing, Sending, listen, listen_each, listen_unix};
 pub use loops::{DispatchError, LoopEnd, LoopFigures, LoopOptions, LoopRemote, Loops, StartError, run_here};
 pub use memory::{
     AccountRow, AccountShard, Accounts, Charge, MEMORY_TYPES_MAX, MemoryTable, MemoryType, RegisterError, SharedCharge,
 };
-pub use net::{
-    AcceptError, ConnectError, ListenOptions, Listener, Peer, PortSharing, SLICES_PER_CALL_MAX, Sending, Stream,
-    connect, connect_unix, listen, listen_each, listen_unix,
-};
-pub use pools::{
-    Busy, CPU, CreateError, IO, Job, JobPanicked, POOL_THREADS_MAX, Pool, PoolStatistics, Pools, RunError, SWAP_IN,
-    SWAP_OUT,
-};
+pub use pools::{Busy, CPU, CreateError, IO, POOL_THREADS_MAX, Pool, Pools, RunError, SWAP_IN, SWAP_OUT};
 pub use pressure::{
     Allocator, AllocatorFigures, MemoryFigures, MemoryLimits, MemoryMonitor, Pressure, PressureGauge, Threshold,
 };
@@ -89,6 +94,8 @@ pub use scope::{Scope, ScopeRef, Waiting};
 pub use service::{InheritError, Inherited, InheritedSocket, Notice, Notifier, inherited_sockets};
 pub use signals::{Signal, Signals};
 pub use stall::{Stall, StallOptions, StallStage, StallWatch};
+pub use statistics::PoolStatistics;
+pub use stream::{ConnectError, Peer, SLICES_PER_CALL_MAX, Stream, connect, connect_unix};
 pub use timers::{TICK, TimedOut, Timer, Timers};
 pub use usage::{ProcessUsage, ThreadUsage, process_cpu, thread_cpu};
 pub use wheel::{Key, Wheel};

@@ -11,12 +11,14 @@
 use std::{
     collections::VecDeque,
     fmt, io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Wake, Waker},
     thread,
     time::{Duration, Instant},
+};
+
+use crate::{
+    job::{Job, JobCell, JobPanicked, RunJob, wait_here},
+    statistics::PoolStatistics,
 };
 
 /// The pool that reads messages back from disk.
@@ -186,18 +188,6 @@ impl fmt::Display for Busy {
 
 impl std::error::Error for Busy {}
 
-/// The job panicked; its pool goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JobPanicked;
-
-impl fmt::Display for JobPanicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("job panicked")
-    }
-}
-
-impl std::error::Error for JobPanicked {}
-
 /// Why [`Pool::run_blocking`] gave no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunError {
@@ -254,10 +244,9 @@ impl Pool {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        let state = JobState { job: Some(job), unpublished: None, result: None, waker: None };
-        let cell = Arc::new(JobCell { state: Mutex::new(state) });
+        let cell = Arc::new(JobCell::new(job));
         self.submit(cell.clone())?;
-        Ok(Job { cell })
+        Ok(Job::of(cell))
     }
 
     /// Runs `job` in the pool and waits for its result. Never on an event loop: it blocks the calling thread.
@@ -434,193 +423,6 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A job, its result and who waits for it, in one allocation.
-struct JobCell<T, F> {
-    state: Mutex<JobState<T, F>>,
-}
-
-struct JobState<T, F> {
-    job: Option<F>,
-    unpublished: Option<Result<T, JobPanicked>>,
-    result: Option<Result<T, JobPanicked>>,
-    waker: Option<Waker>,
-}
-
-/// The pool's side of a job.
-trait RunJob: Send + Sync {
-    fn run(&self) -> Result<(), JobPanicked>;
-    /// Shows the result to the waiter: after the job was counted, so that who has seen a result finds it counted.
-    fn publish(&self);
-}
-
-/// The waiter's side of a job.
-trait PollJob<T>: Send + Sync {
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<T, JobPanicked>>;
-}
-
-impl<T, F> JobCell<T, F> {
-    fn lock(&self) -> MutexGuard<'_, JobState<T, F>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T: Send, F: FnOnce() -> T + Send> RunJob for JobCell<T, F> {
-    fn run(&self) -> Result<(), JobPanicked> {
-        let job = self.lock().job.take().expect("a job is queued once and run once");
-        // What the job had is gone with it; nobody sees it half changed.
-        let result = catch_unwind(AssertUnwindSafe(job)).map_err(|_| JobPanicked);
-        let outcome = result.as_ref().map(|_| ()).map_err(|panicked| *panicked);
-        self.lock().unpublished = Some(result);
-        outcome
-    }
-
-    fn publish(&self) {
-        let mut state = self.lock();
-        state.result = state.unpublished.take();
-        let waker = state.waker.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-impl<T: Send, F: Send> PollJob<T> for JobCell<T, F> {
-    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<T, JobPanicked>> {
-        let mut state = self.lock();
-        if let Some(result) = state.result.take() {
-            return Poll::Ready(result);
-        }
-        if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
-            state.waker = Some(context.waker().clone());
-        }
-        Poll::Pending
-    }
-}
-
-/// The result of a job, in time. Not to be polled again once it was ready.
-#[must_use = "the job runs, but its outcome is lost"]
-pub struct Job<T> {
-    cell: Arc<dyn PollJob<T>>,
-}
-
-impl<T> Future for Job<T> {
-    type Output = Result<T, JobPanicked>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.cell.poll(context)
-    }
-}
-
-impl<T> fmt::Debug for Job<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Job")
-    }
-}
-
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Waits for a future on a thread that may block.
-fn wait_here<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        thread::park();
-    }
-}
-
-/// What a pool has done. `Display` prints it as the console's `threads stats` does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolStatistics {
-    /// The pool.
-    pub name: String,
-    /// How many threads it may have.
-    pub concurrency: usize,
-    /// How many jobs may wait.
-    pub backlog: usize,
-    /// Jobs that have run, those that panicked included.
-    pub invocations: u64,
-    /// Jobs that panicked.
-    pub panicked: u64,
-    /// Jobs that were refused.
-    pub refused: u64,
-    /// Jobs that wait now.
-    pub queued: usize,
-    /// Threads that run a job now.
-    pub active: usize,
-    /// Threads that wait for one.
-    pub idle: usize,
-    /// The sum of the jobs' wall-clock time.
-    pub ran: Duration,
-    /// The sum of the time they waited in the queue.
-    pub waited: Duration,
-    /// The longest wait.
-    pub waited_max: Duration,
-    /// The time that these statistics cover.
-    pub observed: Duration,
-}
-
-impl PoolStatistics {
-    /// How many jobs ran at a time, averaged over time.
-    pub fn average_concurrency(&self) -> f64 {
-        ratio(self.ran.as_secs_f64(), self.observed.as_secs_f64())
-    }
-
-    /// Average concurrency in percent of the threads allowed.
-    pub fn saturation_percent(&self) -> f64 {
-        let threads = u32::try_from(self.concurrency).map_or(f64::INFINITY, f64::from);
-        100.0 * ratio(self.average_concurrency(), threads)
-    }
-
-    /// Average wall-clock time of a job.
-    pub fn average_run(&self) -> Duration {
-        self.average(self.ran)
-    }
-
-    /// Average time of a job in the queue.
-    pub fn average_wait(&self) -> Duration {
-        self.average(self.waited)
-    }
-
-    fn average(&self, sum: Duration) -> Duration {
-        let nanos = sum.as_nanos().checked_div(u128::from(self.invocations)).unwrap_or(0);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-    }
-}
-
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
-}
-
-impl fmt::Display for PoolStatistics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
-        let mut line = |label: &str, value: fmt::Arguments<'_>| writeln!(f, "{label:>34}: {value}");
-        line("Thread pool", format_args!("{}", self.name))?;
-        line("Concurrency", format_args!("{}", self.concurrency))?;
-        line("Total invocations", format_args!("{}", self.invocations))?;
-        line("Observed average concurrency", format_args!("{:.2}", self.average_concurrency()))?;
-        line("Thread pool saturation", format_args!("{:.2} %", self.saturation_percent()))?;
-        line("Average wallclock time per op", format_args!("{:.3} ms", millis(self.average_run())))?;
-        line("Current thread count", format_args!("{} / [{}]", self.active, self.idle))?;
-        line("Queue length", format_args!("{} of {}", self.queued, self.backlog))?;
-        line("Average wait in queue", format_args!("{:.3} ms", millis(self.average_wait())))?;
-        line("Longest wait in queue", format_args!("{:.3} ms", millis(self.waited_max)))?;
-        line("Refused", format_args!("{}", self.refused))?;
-        line("Panicked", format_args!("{}", self.panicked))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{
@@ -785,47 +587,5 @@ mod tests {
         );
         assert!(pools.get("none").is_none());
         assert_eq!(pools.statistics().len(), 1);
-    }
-
-    #[test]
-    fn statistics_are_averages_over_time_and_print_one_label_a_line() {
-        let statistics = PoolStatistics {
-            name: SWAP_IN.to_owned(),
-            concurrency: 20,
-            backlog: 100,
-            invocations: 4,
-            panicked: 1,
-            refused: 2,
-            queued: 3,
-            active: 5,
-            idle: 15,
-            ran: Duration::from_secs(20),
-            waited: Duration::from_millis(4),
-            waited_max: Duration::from_millis(3),
-            observed: Duration::from_secs(10),
-        };
-        assert!((statistics.average_concurrency() - 2.0).abs() < 1e-9);
-        assert_eq!(statistics.average_run(), Duration::from_secs(5));
-        let text = statistics.to_string();
-        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
-        assert_eq!(
-            lines,
-            [
-                "Thread pool: swap-in",
-                "Concurrency: 20",
-                "Total invocations: 4",
-                "Observed average concurrency: 2.00",
-                "Thread pool saturation: 10.00 %",
-                "Average wallclock time per op: 5000.000 ms",
-                "Current thread count: 5 / [15]",
-                "Queue length: 3 of 100",
-                "Average wait in queue: 1.000 ms",
-                "Longest wait in queue: 3.000 ms",
-                "Refused: 2",
-                "Panicked: 1",
-            ]
-        );
-        let idle = PoolStatistics { invocations: 0, observed: Duration::ZERO, ran: Duration::ZERO, ..statistics };
-        assert_eq!((idle.average_run(), idle.saturation_percent()), (Duration::ZERO, 0.0));
     }
 }

@@ -31,6 +31,10 @@ impl<T> Slots<T> {
                 index
             }
             None => {
+                if self.slots.is_empty() {
+                    // Most lists of a session have one member; a vector would make room for four.
+                    self.slots.reserve_exact(1);
+                }
                 self.slots.push(Slot::Full(member));
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 tasks fit in memory")
             }

@@ -22,6 +22,9 @@ use crate::{
 
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(10);
+const TICK_NANOS: u32 = TICK.subsec_nanos();
+const TICKS_PER_SECOND: u64 = 100;
+const _: () = assert!(TICKS_PER_SECOND * TICK_NANOS as u64 == 1_000_000_000);
 /// How many timers fire before the loop's other tasks get their turn.
 const FIRED_PER_TURN_MAX: usize = 1024;
 /// The deadline of a timer that is off.
@@ -121,17 +124,18 @@ impl Shared {
     /// Rounded up: a timer is late by less than a tick, never early.
     fn tick_of(&self, deadline: Instant) -> u64 {
         let since = deadline.saturating_duration_since(self.origin);
-        u64::try_from(since.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(NEVER - 1)
+        let part = u64::from(since.subsec_nanos().div_ceil(TICK_NANOS));
+        since.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(part).min(NEVER - 1)
     }
 
     /// Rounded down: the tick that has been reached.
     fn tick_now(&self) -> u64 {
         let since = self.clock.now().saturating_duration_since(self.origin);
-        u64::try_from(since.as_nanos() / TICK.as_nanos()).unwrap_or(NEVER - 1)
+        since.as_secs().saturating_mul(TICKS_PER_SECOND).saturating_add(u64::from(since.subsec_nanos() / TICK_NANOS))
     }
 
     fn instant_of(&self, tick: u64) -> Option<Instant> {
-        let millis = tick.checked_mul(u64::try_from(TICK.as_millis()).ok()?)?;
+        let millis = tick.checked_mul(1000 / TICKS_PER_SECOND)?;
         self.origin.checked_add(Duration::from_millis(millis))
     }
 

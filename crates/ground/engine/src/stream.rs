@@ -1,18 +1,14 @@
-//! Sockets: listeners with the options a mail server needs, connections from a chosen source, and one stream type.
+//! Connections: made from a chosen source address or accepted, TCP or Unix, one type for both.
 //!
 //! No call here allocates (making a socket apart). A read that leaves room in the buffer tells the loop that the socket
-//! is empty, which saves the system call that would find that out; a listener's TCP_NODELAY is inherited by what it
-//! accepts, which saves one more for each session. Time-outs come from [`crate::Timers`].
+//! is empty, which saves the system call that would find that out. Time-outs come from [`crate::Timers`].
 
 use std::{
     fmt,
     future::poll_fn,
     io::{self, IoSlice},
     net::{IpAddr, Shutdown, SocketAddr},
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::PermissionsExt,
-    },
+    os::fd::{AsFd, AsRawFd},
     path::Path,
     pin::Pin,
     task::{Context, Poll},
@@ -22,226 +18,13 @@ use std::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::timers::{TimedOut, Timers};
+use crate::{
+    listener::Sending,
+    timers::{TimedOut, Timers},
+};
 
 /// The most slices that the kernel takes in one call (`UIO_MAXIOV`).
 pub const SLICES_PER_CALL_MAX: usize = 1024;
-
-/// How a listener is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListenOptions {
-    /// Connections that the kernel completes before we accept them (it caps this at `net.core.somaxconn`).
-    pub backlog: u16,
-    /// Whether others may listen on the same port.
-    pub sharing: PortSharing,
-    /// Whether small writes leave at once.
-    pub sending: Sending,
-    /// Bytes of the kernel's receive buffer; `None` leaves it to the kernel.
-    pub receive_buffer: Option<u32>,
-    /// Bytes of the kernel's send buffer; `None` leaves it to the kernel.
-    pub send_buffer: Option<u32>,
-}
-
-/// Whether several listeners share a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortSharing {
-    /// Each event loop has a listener of its own and the kernel spreads connections (SO_REUSEPORT).
-    Shared,
-    /// One listener; a second bind fails.
-    Exclusive,
-}
-
-/// What happens to a small write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sending {
-    /// It leaves at once (TCP_NODELAY).
-    Immediate,
-    /// It may wait for the peer's acknowledgement of the last one.
-    Collected,
-}
-
-impl Default for ListenOptions {
-    fn default() -> ListenOptions {
-        ListenOptions {
-            backlog: 4096,
-            sharing: PortSharing::Shared,
-            sending: Sending::Immediate,
-            receive_buffer: None,
-            send_buffer: None,
-        }
-    }
-}
-
-/// Listens on a TCP address. An IPv6 address takes no IPv4 connections. The socket does not block.
-///
-/// # Errors
-/// Those of `socket`, `bind` and `listen`: the address is in use, not ours, or forbidden.
-pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(options.sharing == PortSharing::Shared)?;
-    socket.set_tcp_nodelay(options.sending == Sending::Immediate)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if let Some(bytes) = options.receive_buffer {
-        socket.set_recv_buffer_size(bytes as usize)?;
-    }
-    if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes as usize)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(i32::from(options.backlog))?;
-    Ok(socket.into())
-}
-
-/// One listener for each of `count` loops on the same address; port 0 becomes one free port for all.
-///
-/// # Errors
-/// Those of [`listen`].
-pub fn listen_each(
-    address: SocketAddr,
-    options: &ListenOptions,
-    count: usize,
-) -> io::Result<Vec<std::net::TcpListener>> {
-    let options = ListenOptions { sharing: PortSharing::Shared, ..*options };
-    let mut address = address;
-    let mut listeners = Vec::with_capacity(count);
-    for _ in 0..count {
-        let listener = listen(address, &options)?;
-        address = listener.local_addr()?;
-        listeners.push(listener);
-    }
-    Ok(listeners)
-}
-
-/// Listens on a path with these permission bits. A socket that a former process left behind is replaced; one that
-/// somebody answers is not.
-///
-/// # Errors
-/// Those of `bind`; `AddrInUse` if another process listens there.
-pub fn listen_unix(path: &Path, mode: u32) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::net::{UnixListener, UnixStream};
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            match UnixStream::connect(path) {
-                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-                _ => return Err(error),
-            }
-            UnixListener::bind(path)?
-        }
-        bound => bound?,
-    };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// A listener on one loop.
-#[derive(Debug)]
-pub struct Listener {
-    socket: ListenerSocket,
-}
-
-#[derive(Debug)]
-enum ListenerSocket {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-/// Why no connection was accepted.
-#[derive(Debug)]
-pub enum AcceptError {
-    /// The process or the machine has no descriptor or memory left: pause, then try again.
-    Exhausted(io::Error),
-    /// The listener is broken.
-    Broken(io::Error),
-}
-
-impl fmt::Display for AcceptError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AcceptError::Exhausted(_) => "no descriptor or memory left for another connection",
-            AcceptError::Broken(_) => "listener does not accept connections",
-        })
-    }
-}
-
-impl std::error::Error for AcceptError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            AcceptError::Exhausted(source) | AcceptError::Broken(source) => Some(source),
-        }
-    }
-}
-
-impl Listener {
-    /// Puts a TCP listener on the calling loop.
-    ///
-    /// # Errors
-    /// The socket cannot be watched.
-    pub fn from_tcp(listener: std::net::TcpListener) -> io::Result<Listener> {
-        listener.set_nonblocking(true)?;
-        Ok(Listener { socket: ListenerSocket::Tcp(tokio::net::TcpListener::from_std(listener)?) })
-    }
-
-    /// Puts a Unix listener on the calling loop.
-    ///
-    /// # Errors
-    /// The socket cannot be watched.
-    pub fn from_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Listener> {
-        listener.set_nonblocking(true)?;
-        Ok(Listener { socket: ListenerSocket::Unix(tokio::net::UnixListener::from_std(listener)?) })
-    }
-
-    /// The TCP address; `None` for a Unix listener.
-    pub fn local(&self) -> Option<SocketAddr> {
-        match &self.socket {
-            ListenerSocket::Tcp(listener) => listener.local_addr().ok(),
-            ListenerSocket::Unix(_) => None,
-        }
-    }
-
-    /// Takes the next connection. Connections that broke before they were accepted are passed over.
-    ///
-    /// # Errors
-    /// See [`AcceptError`].
-    pub async fn accept(&self) -> Result<Stream, AcceptError> {
-        poll_fn(|context| self.poll_accept(context)).await
-    }
-
-    /// Like [`Listener::accept`], for a task that waits for other things too.
-    ///
-    /// # Errors
-    /// See [`AcceptError`].
-    pub fn poll_accept(&self, context: &mut Context<'_>) -> Poll<Result<Stream, AcceptError>> {
-        loop {
-            let accepted = match &self.socket {
-                ListenerSocket::Tcp(listener) => listener
-                    .poll_accept(context)
-                    .map_ok(|(socket, peer)| Stream { socket: StreamSocket::Tcp(socket), peer: Peer::Inet(peer) }),
-                ListenerSocket::Unix(listener) => listener
-                    .poll_accept(context)
-                    .map_ok(|(socket, _)| Stream { socket: StreamSocket::Unix(socket), peer: Peer::Unix }),
-            };
-            match accepted {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(stream)) => return Poll::Ready(Ok(stream)),
-                Poll::Ready(Err(error)) => match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        return Poll::Ready(Err(AcceptError::Exhausted(error)));
-                    }
-                    Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EFAULT) | None => {
-                        return Poll::Ready(Err(AcceptError::Broken(error)));
-                    }
-                    // accept(2): errors of the network that belong to the connection, to be treated like EAGAIN.
-                    Some(_) => {}
-                },
-            }
-        }
-    }
-}
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -355,7 +138,7 @@ pub struct Stream {
 }
 
 #[derive(Debug)]
-enum StreamSocket {
+pub(crate) enum StreamSocket {
     Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
 }
@@ -371,6 +154,10 @@ macro_rules! either {
 }
 
 impl Stream {
+    pub(crate) fn new(socket: StreamSocket, peer: Peer) -> Stream {
+        Stream { socket, peer }
+    }
+
     /// Puts a connected TCP socket on the calling loop, with TCP_NODELAY.
     ///
     /// # Errors
@@ -547,5 +334,230 @@ impl Stream {
 impl AsFd for Stream {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         either!(self, socket => socket.as_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, os::unix::fs::PermissionsExt, rc::Rc};
+
+    use super::*;
+    use crate::{
+        ListenOptions, Listener, LoopContext, LoopOptions, PortSharing, TaskKind, listen, listen_each, listen_unix,
+        run_here,
+    };
+
+    const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn on_a_loop<F: Future<Output = ()> + 'static>(body: impl FnOnce(LoopContext) -> F) {
+        run_here(LoopOptions::default(), body).unwrap();
+    }
+
+    fn any_port() -> SocketAddr {
+        SocketAddr::new(LOOPBACK, 0)
+    }
+
+    /// Two ends of one connection, ours first.
+    async fn pair(context: &LoopContext, options: &ListenOptions) -> (Stream, Stream) {
+        let listener = Listener::from_tcp(listen(any_port(), options).unwrap()).unwrap();
+        let client = connect(context.timers(), None, listener.local().unwrap(), LONG).await.unwrap();
+        (client, listener.accept().await.unwrap())
+    }
+
+    async fn read_to_end(stream: &mut Stream) -> Vec<u8> {
+        let (mut all, mut buffer) = (Vec::new(), [0u8; 4096]);
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => return all,
+                length => all.extend_from_slice(&buffer[..length]),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_go_both_ways_and_either_side_may_end_first() {
+        on_a_loop(|context| async move {
+            let (mut client, mut server) = pair(&context, &ListenOptions::default()).await;
+            client.write_all(b"EHLO").await.unwrap();
+            let mut buffer = [0u8; 16];
+            server.readable().await.unwrap();
+            assert_eq!(server.try_read(&mut buffer).unwrap(), 4);
+            assert_eq!(server.try_read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            client.shutdown_write().unwrap();
+            assert_eq!(server.read(&mut buffer).await.unwrap(), 0);
+            server.write_all(b"250").await.unwrap();
+            drop(server);
+            assert_eq!(read_to_end(&mut client).await, b"250");
+        });
+    }
+
+    #[test]
+    fn accepted_and_connected_sockets_send_at_once() {
+        on_a_loop(|context| async move {
+            let (client, server) = pair(&context, &ListenOptions::default()).await;
+            assert_eq!(server.sending().unwrap(), Sending::Immediate);
+            assert_eq!(client.sending().unwrap(), Sending::Immediate);
+            assert_eq!(Peer::Inet(client.local().unwrap()), server.peer());
+            let collected = ListenOptions { sending: Sending::Collected, ..ListenOptions::default() };
+            assert_eq!(pair(&context, &collected).await.1.sending().unwrap(), Sending::Collected);
+        });
+    }
+
+    /// More slices than one call takes, into a socket that has no room for them, to a reader that is slow.
+    #[test]
+    fn thousands_of_slices_arrive_whole_through_partial_writes() {
+        on_a_loop(|context| async move {
+            let small = ListenOptions { send_buffer: Some(4096), ..ListenOptions::default() };
+            let (mut client, server) = pair(&context, &small).await;
+            let pieces: Vec<Vec<u8>> = (0..5000u32).map(|n| vec![n.to_le_bytes()[0]; n as usize % 900]).collect();
+            let expected = pieces.concat();
+            let partial = Rc::new(RefCell::new(0));
+            let count = partial.clone();
+            let writer = context.spawn(TaskKind("writer"), async move {
+                let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+                // What a single call makes of them, for the record of this test.
+                let total: usize = slices.iter().map(|slice| slice.len()).sum();
+                server.writable().await.unwrap();
+                let first = server.try_writev(&slices).unwrap();
+                *count.borrow_mut() = total - first;
+                let mut rest = &mut slices[..];
+                IoSlice::advance_slices(&mut rest, first);
+                server.write_all_vectored(rest).await.unwrap();
+            });
+            context.timers().sleep(Duration::from_millis(20)).await;
+            let received = read_to_end(&mut client).await;
+            writer.await.unwrap();
+            assert!(*partial.borrow() > 0, "one call wrote everything");
+            assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
+        });
+    }
+
+    #[test]
+    fn empty_slices_write_nothing_and_do_not_fail() {
+        on_a_loop(|context| async move {
+            let (mut client, server) = pair(&context, &ListenOptions::default()).await;
+            server.write_all_vectored(&mut []).await.unwrap();
+            server.write_all_vectored(&mut [IoSlice::new(b""), IoSlice::new(b"")]).await.unwrap();
+            server.write_all_vectored(&mut [IoSlice::new(b""), IoSlice::new(b"a"), IoSlice::new(b"")]).await.unwrap();
+            drop(server);
+            assert_eq!(read_to_end(&mut client).await, b"a");
+        });
+    }
+
+    #[test]
+    fn each_loop_listens_on_one_port_and_every_connection_is_taken() {
+        on_a_loop(|context| async move {
+            let listeners = listen_each(any_port(), &ListenOptions::default(), 3).unwrap();
+            let address = listeners[0].local_addr().unwrap();
+            assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
+            let taken = Rc::new(RefCell::new([0u32; 3]));
+            for (index, listener) in listeners.into_iter().enumerate() {
+                let (taken, listener) = (taken.clone(), Listener::from_tcp(listener).unwrap());
+                let accept = async move {
+                    loop {
+                        let stream = listener.accept().await.unwrap();
+                        taken.borrow_mut()[index] += 1;
+                        stream.write_all(b"220").await.unwrap();
+                    }
+                };
+                context.spawn(TaskKind("listener"), accept).detach();
+            }
+            for _ in 0..60 {
+                let mut client = connect(context.timers(), None, address, LONG).await.unwrap();
+                assert_eq!(read_to_end(&mut client).await, b"220");
+            }
+            let taken = taken.borrow();
+            assert_eq!(taken.iter().sum::<u32>(), 60);
+            assert!(taken.iter().filter(|&&count| count > 0).count() >= 2, "{taken:?}");
+        });
+    }
+
+    #[test]
+    fn an_exclusive_port_is_not_shared() {
+        let exclusive = ListenOptions { sharing: PortSharing::Exclusive, ..ListenOptions::default() };
+        let listener = listen(any_port(), &exclusive).unwrap();
+        let again = listen(listener.local_addr().unwrap(), &exclusive).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_connection_leaves_from_its_source_and_two_may_share_a_port() {
+        on_a_loop(|context| async move {
+            let listeners = listen_each(any_port(), &ListenOptions::default(), 1).unwrap();
+            let remote = listeners[0].local_addr().unwrap();
+            let source = IpAddr::from([127, 0, 0, 7]);
+            let stream = connect(context.timers(), Some(source), remote, LONG).await.unwrap();
+            assert_eq!(stream.local().unwrap().ip(), source);
+            assert_ne!(stream.local().unwrap().port(), 0);
+            let foreign = IpAddr::from([192, 0, 2, 1]);
+            let refused = connect(context.timers(), Some(foreign), remote, LONG).await.unwrap_err();
+            assert!(matches!(refused, ConnectError::Bind(_)), "{refused:?}");
+        });
+    }
+
+    #[test]
+    fn a_bound_socket_has_no_port_before_it_connects() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        set_bind_address_no_port(&socket).unwrap();
+        socket.bind(&any_port().into()).unwrap();
+        assert_eq!(socket.local_addr().unwrap().as_socket().unwrap().port(), 0);
+    }
+
+    #[test]
+    fn a_refusal_and_a_silent_peer_are_told_apart() {
+        on_a_loop(|context| async move {
+            // Bound, so that nobody else gets the port, and not listening.
+            let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            bound.bind(&any_port().into()).unwrap();
+            let closed = bound.local_addr().unwrap().as_socket().unwrap();
+            let refused = connect(context.timers(), None, closed, LONG).await.unwrap_err();
+            assert!(
+                matches!(&refused, ConnectError::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+            );
+            // A listener whose queue is full lets further connections wait for an answer.
+            let full = ListenOptions { backlog: 0, ..ListenOptions::default() };
+            let listener = listen(any_port(), &full).unwrap();
+            let mut waiting = Vec::new();
+            let silent = loop {
+                let remote = listener.local_addr().unwrap();
+                match connect(context.timers(), None, remote, Duration::from_millis(50)).await {
+                    Ok(stream) if waiting.len() < 10 => waiting.push(stream),
+                    outcome => break outcome.unwrap_err(),
+                }
+            };
+            assert!(matches!(silent, ConnectError::TimedOut), "{silent:?}");
+        });
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+        on_a_loop(|_| async {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("console.sock");
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let listener = Listener::from_unix(listen_unix(&path, 0o600).unwrap()).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(listen_unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            // The probe above is the first in the queue.
+            drop(listener.accept().await.unwrap());
+            let mut client = connect_unix(&path).await.unwrap();
+            let server = listener.accept().await.unwrap();
+            assert_eq!((server.peer(), server.local(), listener.local()), (Peer::Unix, None, None));
+            server.write_all(b"hello").await.unwrap();
+            drop(server);
+            assert_eq!(read_to_end(&mut client).await, b"hello");
+        });
+    }
+
+    #[test]
+    fn a_reset_is_an_error_at_the_peer() {
+        on_a_loop(|context| async move {
+            let (mut client, server) = pair(&context, &ListenOptions::default()).await;
+            server.reset_when_dropped().unwrap();
+            drop(server);
+            let error = client.read(&mut [0u8; 8]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        });
     }
 }
