@@ -1,1 +1,15 @@
-//! SMTP and LMTP as state machines, both sides
+//! SMTP and LMTP as state machines, both sides: octets and `now` come in, effects go out. No sockets, no clock.
+//!
+//! - [`grammar`]: commands, paths and parameters off the wire.
+//! - [`scanner`], [`headers`]: content as it goes by, without a copy.
+//! - [`server`]: a session of ours with a client.
+//! - [`proxy`]: who the client is, told by a load balancer.
+//!
+//! Budget of the server side, for a pipelined 4 KiB message: 4 allocations (transaction, sender, list of recipients,
+//! recipient), one pass over the content for line ends and one each for NUL and 8-bit octets; ≤ 2 µs.
+
+pub mod grammar;
+pub mod headers;
+pub mod proxy;
+pub mod scanner;
+pub mod server;
