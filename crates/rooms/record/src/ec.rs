@@ -3,8 +3,9 @@
 //! Common prefix: timestamp, message id, batch id, connection id, type. Fields are separated by `@`.
 
 use crate::class::classify;
-use crate::row::Row;
-use message::{Address, Event, Message, MessageId, Reply, UnixMicros};
+use crate::recorder::Timestamps;
+use crate::row::{Moment, Row};
+use message::{Address, Event, Message, MessageId, Reply};
 use std::time::Duration;
 
 /// The name of the binding group of a binding that belongs to none.
@@ -27,22 +28,23 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-fn prefix<'a>(out: &'a mut Vec<u8>, at: UnixMicros, id: MessageId, batch: MessageId, connection: MessageId) -> Row<'a> {
-    Row::begin(out, at.seconds()).field(id).field(batch).field(connection)
+fn prefix(out: &mut Vec<u8>, at: Moment, id: MessageId, batch: MessageId, connection: MessageId) -> Row<'_> {
+    Row::begin(out, at).field(id).field(batch).field(connection)
 }
 
 /// Appends the main log's row of `event`, if it has one: R, D, T or P.
-pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>) {
+pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps) {
     match event {
         Event::Received { at, message, recipient: index, container } => {
             let (local, domain) = recipient(message, *index);
             let (from_local, from_domain) = parts(message.envelope.sender.as_ref());
-            let row = prefix(out, *at, message.id.nth(*index), message.id, message.reception.connection)
-                .field("R")
-                .text(local)
-                .text(domain)
-                .text(from_local)
-                .text(from_domain);
+            let row =
+                prefix(out, Moment(*at, timestamps), message.id.nth(*index), message.id, message.reception.connection)
+                    .field("R")
+                    .text(local)
+                    .text(domain)
+                    .text(from_local)
+                    .text(from_domain);
             let row = match message.reception.peer {
                 Some(peer) => row.field(peer),
                 None => row.field("unknown"),
@@ -56,7 +58,7 @@ pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>) {
         }
         Event::Delivered { attempt, .. } => {
             let (_, domain) = recipient(attempt.message, attempt.recipient);
-            attempt_prefix(out, attempt, "D")
+            attempt_prefix(out, attempt, "D", timestamps)
                 .text(domain)
                 .field(attempt.message.size())
                 .field(GROUP)
@@ -66,20 +68,26 @@ pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>) {
                 .ip(attempt.peer)
                 .end();
         }
-        Event::Transient { attempt, reply } => failure(out, attempt, reply, "T"),
-        Event::Permanent { attempt, reply } => failure(out, attempt, reply, "P"),
+        Event::Transient { attempt, reply } => failure(out, attempt, reply, "T", timestamps),
+        Event::Permanent { attempt, reply } => failure(out, attempt, reply, "P", timestamps),
         Event::Rejected(_) => {}
     }
 }
 
-fn attempt_prefix<'a>(out: &'a mut Vec<u8>, attempt: &message::Attempt<'_>, kind: &str) -> Row<'a> {
+fn attempt_prefix<'a>(
+    out: &'a mut Vec<u8>,
+    attempt: &message::Attempt<'_>,
+    kind: &str,
+    timestamps: Timestamps,
+) -> Row<'a> {
     let message = attempt.message;
-    prefix(out, attempt.at, message.id.nth(attempt.recipient), message.id, attempt.connection).field(kind)
+    prefix(out, Moment(attempt.at, timestamps), message.id.nth(attempt.recipient), message.id, attempt.connection)
+        .field(kind)
 }
 
-fn failure(out: &mut Vec<u8>, attempt: &message::Attempt<'_>, reply: &Reply, kind: &str) {
+fn failure(out: &mut Vec<u8>, attempt: &message::Attempt<'_>, reply: &Reply, kind: &str, timestamps: Timestamps) {
     let (_, domain) = recipient(attempt.message, attempt.recipient);
-    attempt_prefix(out, attempt, kind)
+    attempt_prefix(out, attempt, kind, timestamps)
         .text(domain)
         .field(attempt.sent)
         .field(GROUP)
@@ -92,7 +100,7 @@ fn failure(out: &mut Vec<u8>, attempt: &message::Attempt<'_>, reply: &Reply, kin
 }
 
 /// Appends the bounce log's row of `event`, if it has one: B for a failure for good, T for one for now.
-pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>) {
+pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps) {
     let (attempt, reply, kind) = match event {
         Event::Permanent { attempt, reply } => (attempt, reply, "B"),
         Event::Transient { attempt, reply } => (attempt, reply, "T"),
@@ -100,7 +108,7 @@ pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>) {
     };
     let (local, domain) = recipient(attempt.message, attempt.recipient);
     let (from_local, from_domain) = parts(attempt.message.envelope.sender.as_ref());
-    attempt_prefix(out, attempt, kind)
+    attempt_prefix(out, attempt, kind, timestamps)
         .text(local)
         .text(domain)
         .text(from_local)

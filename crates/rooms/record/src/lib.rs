@@ -21,5 +21,5 @@ mod writer;
 
 pub use class::{BounceClass, classify};
 pub use parse::{EcRow, RowError, parse_bounce, parse_ec};
-pub use recorder::{LogSpec, Recorder, RowFormat};
+pub use recorder::{Kinds, LogSpec, Recorder, RowFormat, Timestamps};
 pub use writer::{LogOpenError, LogStatistics, LogWriters};

@@ -4,6 +4,7 @@ use crate::writer::Inlet;
 use crate::{ec, reject};
 use message::{Event, EventSink};
 use std::cell::RefCell;
+use std::time::Duration;
 
 /// The layout of a log's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,49 @@ pub enum RowFormat {
     Reject,
 }
 
+/// How the time of a row is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Timestamps {
+    /// Ten digits.
+    #[default]
+    Seconds,
+    /// Sixteen digits.
+    Micros,
+}
+
+/// Which kinds of events have rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    /// Receptions.
+    pub receptions: bool,
+    /// Deliveries.
+    pub deliveries: bool,
+    /// Failures for now.
+    pub transient: bool,
+    /// Failures for good.
+    pub permanent: bool,
+    /// Refused clients.
+    pub rejections: bool,
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self { receptions: true, deliveries: true, transient: true, permanent: true, rejections: true }
+    }
+}
+
+impl Kinds {
+    fn include(self, event: &Event<'_>) -> bool {
+        match event {
+            Event::Received { .. } => self.receptions,
+            Event::Delivered { .. } => self.deliveries,
+            Event::Transient { .. } => self.transient,
+            Event::Permanent { .. } => self.permanent,
+            Event::Rejected(_) => self.rejections,
+        }
+    }
+}
+
 /// A log to write.
 #[derive(Clone, Debug)]
 pub struct LogSpec {
@@ -25,13 +69,38 @@ pub struct LogSpec {
     pub format: RowFormat,
     /// Its file.
     pub path: std::path::PathBuf,
+    /// How times are written.
+    pub timestamps: Timestamps,
+    /// Which events are written.
+    pub kinds: Kinds,
+    /// Time between two heartbeat rows; zero: none.
+    pub heartbeat: Duration,
+    /// Octets that may wait for the disk.
+    pub buffer_bytes: usize,
+}
+
+impl LogSpec {
+    /// A log with the defaults: seconds, all events, a heartbeat a minute, 4 MiB.
+    pub fn new(name: &str, format: RowFormat, path: std::path::PathBuf) -> Self {
+        Self {
+            name: name.into(),
+            format,
+            path,
+            timestamps: Timestamps::default(),
+            kinds: Kinds::default(),
+            heartbeat: Duration::from_secs(60),
+            buffer_bytes: 4 << 20,
+        }
+    }
 }
 
 /// A buffer is handed over when it holds this much.
-const BUFFER_BYTES: usize = 16 * 1024;
+pub(crate) const BUFFER_BYTES: usize = 16 * 1024;
 
 struct Log {
     format: RowFormat,
+    timestamps: Timestamps,
+    kinds: Kinds,
     buffer: Vec<u8>,
     rows: u32,
     inlet: Inlet,
@@ -43,8 +112,15 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(inlets: Vec<(RowFormat, Inlet)>) -> Self {
-        let logs = inlets.into_iter().map(|(format, inlet)| Log { format, buffer: Vec::new(), rows: 0, inlet });
+    pub(crate) fn new<'a>(logs: impl Iterator<Item = (&'a LogSpec, Inlet)>) -> Self {
+        let logs = logs.map(|(&LogSpec { format, timestamps, kinds, .. }, inlet)| Log {
+            format,
+            timestamps,
+            kinds,
+            buffer: Vec::new(),
+            rows: 0,
+            inlet,
+        });
         Self { logs: RefCell::new(logs.collect()) }
     }
 
@@ -56,15 +132,15 @@ impl Recorder {
 
 impl EventSink for Recorder {
     fn event(&self, event: &Event<'_>) {
-        for log in self.logs.borrow_mut().iter_mut() {
+        for log in self.logs.borrow_mut().iter_mut().filter(|log| log.kinds.include(event)) {
             let before = log.buffer.len();
             if log.buffer.capacity() == 0 {
                 log.buffer.reserve(BUFFER_BYTES + 1024);
             }
             match log.format {
-                RowFormat::Ec => ec::main_row(&mut log.buffer, event),
-                RowFormat::Bounce => ec::bounce_row(&mut log.buffer, event),
-                RowFormat::Reject => reject::reject_row(&mut log.buffer, event),
+                RowFormat::Ec => ec::main_row(&mut log.buffer, event, log.timestamps),
+                RowFormat::Bounce => ec::bounce_row(&mut log.buffer, event, log.timestamps),
+                RowFormat::Reject => reject::reject_row(&mut log.buffer, event, log.timestamps),
             }
             log.rows += u32::from(log.buffer.len() > before);
             if log.buffer.len() >= BUFFER_BYTES {

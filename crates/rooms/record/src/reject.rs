@@ -1,14 +1,16 @@
 //! Rows of the reject log: one refused client command each, as `key=value` words.
 
+use crate::recorder::Timestamps;
+use crate::row::Moment;
 use message::{Event, Rejection};
 use std::io::Write as _;
 
 /// Appends the row of a refusal; other events have none.
-pub(crate) fn reject_row(out: &mut Vec<u8>, event: &Event<'_>) {
+pub(crate) fn reject_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps) {
     let Event::Rejected(rejection) = event else { return };
     let Rejection { at, peer, local, connection, pathway, phase, code, module, sender, recipient, text } = rejection;
     // Writing into a Vec cannot fail.
-    let _ = write!(out, "{}: R=\"{peer}\" L=\"{local}\" C=\"{connection}\" PATH=", at.seconds());
+    let _ = write!(out, "{}: R=\"{peer}\" L=\"{local}\" C=\"{connection}\" PATH=", Moment(*at, timestamps));
     quoted(out, pathway);
     out.extend_from_slice(b" PATH_GRP=\"default\" P=");
     quoted(out, phase);

@@ -1,7 +1,21 @@
 //! The octets of a row: fields between separators, made safe so that a row stays one row.
 
+use crate::recorder::Timestamps;
+use message::UnixMicros;
 use std::fmt::{Display, Write as _};
 use std::net::IpAddr;
+
+/// The time of a row.
+pub(crate) struct Moment(pub(crate) UnixMicros, pub(crate) Timestamps);
+
+impl Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.1 {
+            Timestamps::Seconds => write!(f, "{}", self.0.seconds()),
+            Timestamps::Micros => write!(f, "{}", self.0.0),
+        }
+    }
+}
 
 /// Puts the fields of one row into a buffer.
 pub(crate) struct Row<'a> {

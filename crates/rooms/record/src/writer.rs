@@ -1,6 +1,8 @@
 //! The other end: one thread a log, which owns the file. It alone may wait for the disk.
 
-use crate::recorder::{LogSpec, Recorder, RowFormat};
+use crate::recorder::{BUFFER_BYTES, LogSpec, Recorder, RowFormat, Timestamps};
+use crate::row::Moment;
+use message::UnixMicros;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -11,10 +13,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Buffers that may wait for one log: 256 × 16 KiB.
-const BACKLOG: usize = 256;
-/// Time between two heartbeat rows.
-const HEARTBEAT: Duration = Duration::from_secs(60);
 /// How long the writer sleeps at most before it looks at the reopen counter.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -108,7 +106,7 @@ impl LogWriters {
         for spec in specs {
             let failed = |source| LogOpenError { name: spec.name.clone(), path: spec.path.clone(), source };
             let file = open(&spec).map_err(failed)?;
-            let (sender, receiver) = sync_channel(BACKLOG);
+            let (sender, receiver) = sync_channel((spec.buffer_bytes / BUFFER_BYTES).max(1));
             let shared = Arc::new(Shared::default());
             let writer = Writer { spec: spec.clone(), file: Some(file), shared: shared.clone(), told: 0 };
             let thread = std::thread::Builder::new()
@@ -122,11 +120,11 @@ impl LogWriters {
 
     /// A loop's end of all logs.
     pub fn recorder(&self) -> Recorder {
-        let inlet = |log: &Log| {
+        let logs = self.logs.iter().filter_map(|log| {
             let sender = log.sender.clone()?;
-            Some((log.spec.format, Inlet { sender, shared: log.shared.clone() }))
-        };
-        Recorder::new(self.logs.iter().filter_map(inlet).collect())
+            Some((&log.spec, Inlet { sender, shared: log.shared.clone() }))
+        });
+        Recorder::new(logs)
     }
 
     /// Asks every writer to open its file anew, within a quarter of a second: after the file was moved away.
@@ -166,8 +164,9 @@ fn open(spec: &LogSpec) -> std::io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o644).open(&spec.path)
 }
 
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn now(timestamps: Timestamps) -> Moment {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment(UnixMicros(since.as_micros() as u64), timestamps)
 }
 
 struct Writer {
@@ -194,12 +193,13 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if beat.elapsed() >= HEARTBEAT {
+            if !self.spec.heartbeat.is_zero() && beat.elapsed() >= self.spec.heartbeat {
                 beat = Instant::now();
+                let at = now(self.spec.timestamps);
                 let row = match self.spec.format {
-                    RowFormat::Ec => format!("{}@@@@M\n", seconds()),
-                    RowFormat::Bounce => format!("{}@@@@M1\n", seconds()),
-                    RowFormat::Reject => format!("{}: Marker 1\n", seconds()),
+                    RowFormat::Ec => format!("{at}@@@@M\n"),
+                    RowFormat::Bounce => format!("{at}@@@@M1\n"),
+                    RowFormat::Reject => format!("{at}: Marker 1\n"),
                 };
                 self.write(row.as_bytes(), 0);
             }

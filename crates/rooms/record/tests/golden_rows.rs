@@ -48,7 +48,7 @@ fn container() -> Container {
 /// What the three logs hold after `events`.
 fn written(events: &[Event<'_>]) -> [String; 3] {
     let folder = tempfile::tempdir().unwrap();
-    let spec = |name: &str, format| LogSpec { name: name.into(), format, path: folder.path().join(name) };
+    let spec = |name: &str, format| LogSpec::new(name, format, folder.path().join(name));
     let specs = vec![spec("main", RowFormat::Ec), spec("bounce", RowFormat::Bounce), spec("reject", RowFormat::Reject)];
     let writers = LogWriters::open(specs).unwrap();
     let recorder = writers.recorder();

@@ -24,7 +24,7 @@ fn refusal() -> Event<'static> {
 }
 
 fn open(path: &Path) -> LogWriters {
-    LogWriters::open(vec![LogSpec { name: "r".into(), format: RowFormat::Reject, path: path.into() }]).unwrap()
+    LogWriters::open(vec![LogSpec::new("r", RowFormat::Reject, path.into())]).unwrap()
 }
 
 fn until(what: impl Fn() -> bool) {
@@ -92,7 +92,30 @@ fn reopening_begins_a_new_file() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
-    let spec = LogSpec { name: "main".into(), format: RowFormat::Ec, path: "/proc/none/mainlog".into() };
+    let spec = LogSpec::new("main", RowFormat::Ec, "/proc/none/mainlog".into());
     let Err(error) = LogWriters::open(vec![spec]) else { panic!("opened") };
     assert_eq!(error.to_string(), "[log.main] path: cannot open /proc/none/mainlog for appending");
+}
+
+#[test]
+fn heartbeats_come_at_their_interval_and_times_can_be_fine() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |name: &str, format, timestamps| record::LogSpec {
+        heartbeat: Duration::from_millis(1),
+        timestamps,
+        ..LogSpec::new(name, format, folder.path().join(name))
+    };
+    let writers = LogWriters::open(vec![
+        spec("main", RowFormat::Ec, record::Timestamps::Seconds),
+        spec("bounce", RowFormat::Bounce, record::Timestamps::Micros),
+        spec("reject", RowFormat::Reject, record::Timestamps::Seconds),
+    ])
+    .unwrap();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    until(|| ["main", "bounce", "reject"].iter().all(|name| !read(name).is_empty()));
+    drop(writers);
+    let first = |name: &str| read(name).lines().next().unwrap().to_owned();
+    assert!(first("main").ends_with("@@@@M") && first("main").len() == 15, "{}", first("main"));
+    assert!(first("bounce").ends_with("@@@@M1") && first("bounce").len() == 22, "{}", first("bounce"));
+    assert!(first("reject").ends_with(": Marker 1"), "{}", first("reject"));
 }
