@@ -197,3 +197,51 @@ fn park_for(time: Duration) {
 fn park_for(_time: Duration) {
     thread::yield_now();
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: StdArc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn many_rings_are_one() {
+        let (ringer, mut bell) = doorbell();
+        let woken = StdArc::new(Woken::default());
+        let waker = Waker::from(StdArc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        assert!(bell.poll_wait(&mut cx).is_pending());
+        (0..3).for_each(|_| ringer.ring());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(bell.poll_wait(&mut cx).is_ready());
+        assert!(bell.poll_wait(&mut cx).is_pending());
+    }
+
+    #[test]
+    fn a_ring_before_the_wait_counts_and_wakes_nobody() {
+        let (ringer, mut bell) = doorbell();
+        ringer.ring();
+        bell.ringer().ring();
+        assert_eq!(bell.wait_thread(None), Rang::Rung);
+        assert_eq!(bell.wait_thread(Some(Duration::ZERO)), Rang::TimedOut);
+    }
+
+    #[test]
+    fn after_a_time_out_nobody_is_woken() {
+        let (ringer, mut bell) = doorbell();
+        assert_eq!(bell.wait_thread(Some(Duration::from_millis(1))), Rang::TimedOut);
+        assert_eq!(bell.shared.state.0.load(Ordering::Relaxed), QUIET);
+        ringer.ring();
+        assert_eq!(bell.wait_thread(Some(Duration::ZERO)), Rang::Rung);
+    }
+}

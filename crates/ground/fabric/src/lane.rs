@@ -71,15 +71,48 @@ impl<T: Send> LaneSender<T> {
         if !self.overflow.is_empty() {
             // R1: behind what waits already.
             self.overflow.push_back(value);
-            self.flush();
+            self.place_overflow();
         } else if let Err(value) = self.producer.push(value) {
             self.overflow.push_back(value);
-            self.flush();
+            self.place_overflow();
         }
     }
 
-    /// Moves the overflow into the ring as far as there is room, and returns how many values are left. Does not ring.
+    /// Moves the overflow into the ring as far as there is room, rings if it moved any, and returns how many values are left.
     pub fn flush(&mut self) -> usize {
+        let waiting = self.overflow.len();
+        if waiting == 0 {
+            return 0;
+        }
+        let left = self.place_overflow();
+        if left < waiting {
+            self.ring();
+        }
+        left
+    }
+
+    /// Values that wait for room in the ring.
+    pub fn overflow_len(&self) -> usize {
+        self.overflow.len()
+    }
+
+    /// Tells the receiver to look: once per batch of [`send`](Self::send).
+    pub fn ring(&self) {
+        self.ringer.ring();
+    }
+
+    /// Whether the receiver is gone: what is sent from now on is lost with it.
+    pub fn is_closed(&self) -> bool {
+        self.producer.is_closed()
+    }
+
+    /// Values in the ring that the receiver has not taken, overflow not counted.
+    pub fn ring_len(&self) -> usize {
+        self.producer.len()
+    }
+
+    /// Moves what there is room for, and sees to it that the room bell rings for the rest.
+    fn place_overflow(&mut self) -> usize {
         if self.move_overflow() > 0 && self.producer.is_closed() {
             self.overflow.clear();
         }
@@ -94,26 +127,6 @@ impl<T: Send> LaneSender<T> {
             self.move_overflow();
         }
         self.overflow.len()
-    }
-
-    /// Values that wait for room in the ring.
-    pub fn overflow_len(&self) -> usize {
-        self.overflow.len()
-    }
-
-    /// Tells the receiver to look: once per batch, after `send` and `flush`.
-    pub fn ring(&self) {
-        self.ringer.ring();
-    }
-
-    /// Whether the receiver is gone: what is sent from now on is lost with it.
-    pub fn is_closed(&self) -> bool {
-        self.producer.is_closed()
-    }
-
-    /// Values in the ring that the receiver has not taken, overflow not counted.
-    pub fn ring_len(&self) -> usize {
-        self.producer.len()
     }
 
     fn move_overflow(&mut self) -> usize {
@@ -202,7 +215,7 @@ impl<T: Send> LaneReceiver<T> {
     #[inline]
     fn made_room(&self) {
         let Some(room) = &self.shared.room else { return };
-        // R2: partner of the fence in `LaneSender::flush`.
+        // R2: partner of the fence in `LaneSender::place_overflow`.
         fence(Ordering::SeqCst);
         if self.shared.starved.load(Ordering::Relaxed) && self.shared.starved.swap(false, Ordering::Relaxed) {
             room.ring();

@@ -247,3 +247,52 @@ impl<T> fmt::Debug for Consumer<T> {
         f.debug_struct("Consumer").field("capacity", &self.shared.capacity).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn it_holds_as_many_as_asked_for() {
+        let (mut producer, mut consumer) = ring(3);
+        (0..3).for_each(|n| producer.push(n).expect("there is room"));
+        assert_eq!(producer.push(3), Err(3));
+        assert_eq!(consumer.pop(), Some(0));
+        assert_eq!(producer.push(3), Ok(()));
+        assert_eq!((producer.len(), producer.capacity()), (3, 3));
+    }
+
+    #[test]
+    fn indices_wrap_with_the_word() {
+        let (mut producer, mut consumer) = ring(4);
+        let near_end = usize::MAX - 1;
+        producer.shared.head.0.store(near_end, Ordering::Relaxed);
+        producer.shared.tail.0.store(near_end, Ordering::Relaxed);
+        (producer.tail, producer.head_seen, consumer.head, consumer.tail_seen) =
+            (near_end, near_end, near_end, near_end);
+        (0..4).for_each(|n| producer.push(n).expect("there is room"));
+        assert_eq!(producer.push(4), Err(4));
+        assert_eq!((producer.len(), consumer.len()), (4, 4));
+        assert_eq!(std::iter::from_fn(|| consumer.pop()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_panic_while_draining_loses_the_one_value_only() {
+        let (mut producer, mut consumer) = ring(4);
+        (0..4).for_each(|n| producer.push(Box::new(n)).expect("there is room"));
+        let drained = catch_unwind(AssertUnwindSafe(|| consumer.drain(4, |value| assert_ne!(*value, 1, "on purpose"))));
+        assert!(drained.is_err());
+        assert_eq!(producer.len(), 2);
+        assert_eq!(consumer.pop().map(|value| *value), Some(2));
+    }
+
+    #[test]
+    fn each_end_sees_the_other_go() {
+        let (producer, consumer) = ring::<u8>(1);
+        assert!(!producer.is_closed() && !consumer.is_closed());
+        drop(consumer);
+        assert!(producer.is_closed());
+    }
+}

@@ -233,3 +233,47 @@ impl fmt::Debug for Slice {
         write!(f, "Slice({} B, \"{}\"{more})", self.len(), shown.escape_ascii())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_holds_no_block() {
+        let slice = Slice::copy_from(b"abc");
+        let mut cut = slice.clone();
+        assert_eq!(cut.split_to(3), *b"abc");
+        let mut advanced = slice.clone();
+        advanced.advance(3);
+        for empty in
+            [Slice::empty(), Slice::default(), Slice::from_vec(Vec::with_capacity(9)), slice.slice(1..1), cut, advanced]
+        {
+            assert!(empty.block.is_none() && empty.is_empty() && empty.as_bytes().is_empty(), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn a_vector_is_taken_over_without_a_copy() {
+        let vector = b"no copy".to_vec();
+        let place = vector.as_ptr();
+        assert_eq!(Slice::from_vec(vector).as_ptr(), place);
+    }
+
+    #[test]
+    #[should_panic(expected = "2..4 of a slice of 3 bytes")]
+    fn a_range_beyond_the_end_is_refused() {
+        let _ = Slice::copy_from(b"abc").slice(2..4);
+    }
+
+    #[test]
+    #[should_panic(expected = "advance by 4 in a slice of 3 bytes")]
+    fn an_advance_beyond_the_end_is_refused() {
+        Slice::copy_from(b"abc").advance(4);
+    }
+
+    #[test]
+    fn debug_shows_the_beginning_only() {
+        assert_eq!(format!("{:?}", Slice::copy_from(b"\"a\r\n")), r#"Slice(4 B, "\"a\r\n")"#);
+        assert_eq!(format!("{:?}", Slice::from_vec(vec![b'x'; 100])), format!("Slice(100 B, \"{}\"…)", "x".repeat(32)));
+    }
+}

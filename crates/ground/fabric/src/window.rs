@@ -240,3 +240,57 @@ impl fmt::Debug for Window {
         f.debug_struct("Window").field("filled", &self.filled).field("room", &self.room()).finish()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_freed_last_is_taken_first() {
+        let pool = WindowPool::new(8, 2);
+        let (mut first, mut second) = (pool.take(), pool.take());
+        let (first_place, second_place) = (first.spare().as_ptr(), second.spare().as_ptr());
+        drop(first);
+        drop(second);
+        assert_eq!(pool.take().spare().as_ptr(), second_place);
+        let _second = pool.take();
+        assert_eq!(pool.take().spare().as_ptr(), first_place);
+    }
+
+    #[test]
+    fn no_more_windows_than_told_are_kept() {
+        let pool = WindowPool::new(8, 2);
+        let windows: Vec<Window> = (0..5).map(|_| pool.take()).collect();
+        assert_eq!(pool.stats(), PoolStats { window_bytes: 8, live: 5, free: 0, taken_total: 5 });
+        drop(windows);
+        assert_eq!(pool.stats(), PoolStats { window_bytes: 8, live: 0, free: 2, taken_total: 5 });
+        assert_eq!(pool.stats().bytes(), 16);
+    }
+
+    #[test]
+    fn a_slice_keeps_the_window_out_of_the_pool() {
+        let pool = WindowPool::new(8, 2);
+        let slice = pool.take().copy_in(b"abc").expect("it is empty");
+        assert_eq!((pool.stats().live, pool.stats().free), (1, 0));
+        drop(slice);
+        assert_eq!((pool.stats().live, pool.stats().free), (0, 1));
+    }
+
+    #[test]
+    fn a_window_is_zeroed_once_and_filled_from_front_to_back() {
+        let pool = WindowPool::new(8, 2);
+        let mut window = pool.take();
+        assert_eq!(window.spare(), [0; 8]);
+        assert_eq!(window.copy_in(b"abc").expect("room for 8"), *b"abc");
+        assert!(window.copy_in(b"defghi").is_none());
+        assert_eq!((window.filled(), window.room()), (3, 5));
+        assert_eq!(window.copy_in(b"defgh").expect("room for 5"), *b"defgh");
+        assert!(window.fill(0).is_empty() && window.spare().is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "fill 9 bytes of 8")]
+    fn a_window_cannot_be_filled_beyond_its_end() {
+        let _ = WindowPool::new(8, 2).take().fill(9);
+    }
+}
