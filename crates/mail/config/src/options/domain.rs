@@ -1,0 +1,89 @@
+//! Rows of `[domain."…"]`, `[binding.…]` and `[binding_group.…]`: how mail goes out. `scopes.rs` has the fall-back order.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Scopes, default, derived, section};
+use crate::value::{HostName, Ipv6Use, Percent, RetryLimit, Route};
+
+section! {
+    /// How mail for a domain goes out, by a binding. Every option may stand in a `[domain."PATTERN"]`, in a binding, in a
+    /// binding group, or in a domain inside one of these; the most specific wins, option by option.
+    DomainOptions from DomainStanza {
+        /// Where the mail goes: by its MX records, to a fixed host, into a directory, or nowhere.
+        route: Route = default("mx");
+        /// The port of the hosts that MX records name.
+        port: u32 = default("25").range("1", "65535");
+        /// The local addresses to connect from; `"0.0.0.0"` or `"::"` or none leave the choice to the kernel.
+        source: Vec<IpAddr> = default("").scopes(Scopes::BINDING.or(Scopes::BINDING_GROUP));
+        /// The name given in EHLO.
+        ehlo: HostName = derived("the server's hostname");
+        /// Whether IPv6 addresses of a host are used, and whether first.
+        ipv6: Ipv6Use = default("allow");
+        /// Connections to one domain from one binding at the same time.
+        max_connections: u32 = default("32").range("1", "1000000");
+        /// Deliveries on one connection; 0 is any number.
+        max_deliveries_per_connection: u32 = default("0");
+        /// Recipients of one message that go in one transaction.
+        max_recipients_per_batch: u32 = default("100").range("1", "100000");
+        /// Whether commands are sent together where the host offers PIPELINING (RFC 2920).
+        pipelining: bool = default("true");
+        /// Whether delivery rests. Mail is accepted and waits.
+        suspend: bool = default("false");
+
+        /// The wait after the first transient failure. It doubles with every further one.
+        retry_interval: Duration = default("20m").range("1s", "30d");
+        /// The longest wait between two attempts.
+        max_retry_interval: Duration = default("12h").range("1s", "30d");
+        /// By how much a wait may be shortened or lengthened at random, so that mail that failed together does not come
+        /// back together.
+        retry_jitter: Percent = default("10%").range("0%", "50%");
+        /// Attempts after the first: `auto` is what fits into `message_expiration`, `none` leaves it to that alone.
+        max_retries: RetryLimit = default("auto");
+        /// Mail that is older than this is returned.
+        message_expiration: Duration = default("1d").range("1s", "365d");
+
+        /// How long a connection may take.
+        connect_timeout: Duration = default("5m").range("10ms", "1h");
+        /// How long the greeting may take (RFC 5321 section 4.5.3.2.1).
+        greeting_timeout: Duration = default("5m").range("10ms", "1h");
+        /// How long the reply to EHLO may take.
+        ehlo_timeout: Duration = default("5m").range("10ms", "1h");
+        /// How long the reply to MAIL may take.
+        mailfrom_timeout: Duration = default("5m").range("10ms", "1h");
+        /// How long the reply to RCPT may take.
+        rcptto_timeout: Duration = default("5m").range("10ms", "1h");
+        /// How long the reply to DATA may take.
+        data_timeout: Duration = default("2m").range("10ms", "1h");
+        /// How long the body may pause, and how long the reply after its end may take.
+        body_timeout: Duration = default("10m").range("10ms", "1d");
+        /// How long the reply to RSET may take.
+        rset_timeout: Duration = default("30s").range("10ms", "1h");
+        /// How long a connection without work is kept.
+        idle_timeout: Duration = default("5s").range("0s", "1h");
+
+        /// Failures of every host of a domain in a row after which its mail is delayed without trying; 0 never does.
+        mx_failures_to_delay: u32 = default("50");
+        /// How long a host that failed is passed over.
+        host_failure_retry: Duration = default("2m").range("0s", "1d");
+        /// Failed look-ups of MX records in a row after which the domain's own address is tried; 0 never does.
+        mx_failures_fallback_to_a: u32 = default("3");
+
+        /// Whether the sender is told that a message could not be delivered (RFC 3464).
+        generate_bounces: bool = default("true");
+        /// Whether the sender is told that a message is late.
+        generate_delay_dsn: bool = default("false");
+        /// How late a message is when its sender is told.
+        delay_dsn_interval: Duration = default("1h").range("1m", "30d");
+    }
+}
+
+section! {
+    /// A binding group: bindings that share the mail given to the group, and the options they have in common.
+    BindingGroupOptions from BindingGroupStanza {
+        /// The bindings of the group.
+        bindings: Vec<String> = default("");
+        /// The share of each binding, in the order of `bindings`; without it they share alike.
+        weights: Vec<u32> = default("");
+    }
+}

@@ -1,0 +1,184 @@
+//! Enumerations: options whose value is one of a few words.
+
+use super::{Kind, OptionValue, malformed, toml_string, wrong_type};
+use crate::error::Problem;
+use crate::suggest::nearest;
+use crate::toml::Item;
+
+/// Declares an enumeration and its words. `= "word"` follows each variant.
+macro_rules! keyword {
+    (
+        $(#[doc = $doc:literal])+
+        $ty:ident ($name:literal, $notation:literal) {
+            $( #[doc = $meaning:literal] $variant:ident = $word:literal; )+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $ty {
+            $( #[doc = $meaning] $variant, )+
+        }
+
+        impl $ty {
+            /// The word of the file.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $( $ty::$variant => $word, )+ }
+            }
+        }
+
+        impl OptionValue for $ty {
+            const KIND: Kind = Kind { name: $name, notation: $notation, words: &[ $( ($word, $meaning), )+ ], list: false };
+
+            fn from_item(item: &Item) -> Result<Self, Problem> {
+                match item {
+                    Item::Text(text) => Self::from_text(text),
+                    Item::Boolean(flag) => {
+                        let word = if *flag { "on" } else { "off" };
+                        let known = Self::KIND.words.iter().any(|(known, _)| *known == word);
+                        Err(wrong_type(&Self::KIND, item).propose(known.then_some(word)))
+                    }
+                    other => Err(wrong_type(&Self::KIND, other)),
+                }
+            }
+
+            fn from_text(text: &str) -> Result<Self, Problem> {
+                match text {
+                    $( $word => Ok($ty::$variant), )+
+                    other => Err(unknown_word(&Self::KIND, other)),
+                }
+            }
+
+            fn to_toml(&self) -> String {
+                toml_string(self.word())
+            }
+        }
+    };
+}
+
+fn unknown_word(kind: &Kind, text: &str) -> Problem {
+    let words = kind.words.iter().map(|(word, _)| *word);
+    malformed(kind, text).propose(nearest(text, words))
+}
+
+keyword! {
+    /// What a 250 means.
+    Durability ("durability class", "\"durable\", \"relaxed\" or \"memory\"") {
+        /// On stable storage.
+        Durable = "durable";
+        /// Handed to the operating system: a crash of the machine may lose it, a crash of the server does not.
+        Relaxed = "relaxed";
+        /// In memory: a crash of the server loses it.
+        Memory = "memory";
+    }
+}
+
+keyword! {
+    /// The kind of store.
+    Store ("store", "\"journal\", \"files\" or \"memory\"") {
+        /// One log of many messages, with group commit.
+        Journal = "journal";
+        /// Two files for each message in hashed directories.
+        Files = "files";
+        /// Nothing on disk.
+        Memory = "memory";
+    }
+}
+
+keyword! {
+    /// What a listener speaks.
+    Protocol ("protocol", "\"smtp\", \"submission\", \"lmtp\", \"http\" or \"ipc\"") {
+        /// Mail from other servers (RFC 5321).
+        Smtp = "smtp";
+        /// Mail from users' programs (RFC 6409).
+        Submission = "submission";
+        /// Mail for local delivery, with one reply per recipient (RFC 2033).
+        Lmtp = "lmtp";
+        /// Injection over HTTP.
+        Http = "http";
+        /// Injection over the fabric.
+        Ipc = "ipc";
+    }
+}
+
+keyword! {
+    /// What happens to a client that talks before it was greeted.
+    EarlyTalker ("way to treat early talkers", "\"reject\" or \"ignore\"") {
+        /// 554 and the end of the session.
+        Reject = "reject";
+        /// Nothing.
+        Ignore = "ignore";
+    }
+}
+
+keyword! {
+    /// What happens to a bare CR or LF.
+    LineEndings ("way to treat line endings", "\"reject\" or \"fix\"") {
+        /// The message is refused.
+        Reject = "reject";
+        /// It becomes CRLF and never ends a message.
+        Fix = "fix";
+    }
+}
+
+keyword! {
+    /// Whether connections start with the header of the PROXY protocol.
+    ProxyProtocol ("use of the PROXY protocol", "\"off\" or \"required\"") {
+        /// They do not.
+        Off = "off";
+        /// They must.
+        Required = "required";
+    }
+}
+
+keyword! {
+    /// When a missing header field is added.
+    AddHeader ("condition for a header", "\"never\", \"submission\" or \"always\"") {
+        /// Never.
+        Never = "never";
+        /// On listeners with the protocol `submission`.
+        Submission = "submission";
+        /// On every listener.
+        Always = "always";
+    }
+}
+
+keyword! {
+    /// Whether IPv6 addresses of a host are used.
+    Ipv6Use ("use of IPv6", "\"never\", \"allow\" or \"prefer\"") {
+        /// IPv4 only.
+        Never = "never";
+        /// Both families alike.
+        Allow = "allow";
+        /// IPv6 addresses first.
+        Prefer = "prefer";
+    }
+}
+
+keyword! {
+    /// The format of a log.
+    LogFormat ("log format that this release writes", "\"ec\", \"bounce\" or \"reject\"") {
+        /// The main log in the ec format.
+        Ec = "ec";
+        /// The bounce log in the ec format.
+        Bounce = "bounce";
+        /// The reject log in the ec format.
+        Reject = "reject";
+    }
+}
+
+keyword! {
+    /// An event that a log may write.
+    LogEvent ("log event", "\"reception\", \"delivery\", \"transient\", \"permanent\" or \"rejection\"") {
+        /// A message was accepted.
+        Reception = "reception";
+        /// A recipient was delivered.
+        Delivery = "delivery";
+        /// An attempt failed and will be repeated.
+        Transient = "transient";
+        /// A recipient failed for good.
+        Permanent = "permanent";
+        /// A session's command or message was refused.
+        Rejection = "rejection";
+    }
+}
