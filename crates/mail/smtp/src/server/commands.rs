@@ -2,7 +2,7 @@
 
 use super::line::Taken;
 use super::transaction::{Chunk, TOO_LARGE, Transfer};
-use super::{Discard, Event, Flavour, Hello, Phase, Refusal, Refused, Session, Transaction};
+use super::{Discard, Ending, Event, Flavour, Hello, Phase, Refusal, Refused, Session, Transaction};
 use crate::grammar::{Command, ForwardPath, Greeting, Mail, Rcpt, ReversePath, SyntaxError, parse_command};
 use crate::scanner::LineEndings;
 use message::{Address, BodyType, Envelope, Recipient, Utf8};
@@ -163,6 +163,7 @@ impl Session {
 
     fn on_quit(&mut self, phase: Phase) -> Option<Event> {
         self.out.extend_from_slice(b"221 2.0.0 closing connection\r\n");
+        self.ending = Ending::Agreed;
         abandoned(&phase)
     }
 

@@ -37,7 +37,16 @@ pub enum Event {
     /// An answer is owed: [`super::Session::stored`] was not called yet.
     Waiting,
     /// Flush `out` and close.
-    Close,
+    Close(Ending),
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client said QUIT, or went.
+    Agreed,
+    /// We sent it away; it may be talking still, so that its last reply is lost if the connection is reset too early.
+    Imposed,
 }
 
 /// What the session wants to know before it goes on.

@@ -83,7 +83,7 @@ fn drain(session: &mut Session, now: Instant, input: &mut Vec<u8>, choice: u8) {
                 assert!(!transaction.envelope.recipients.is_empty(), "a message for nobody");
                 session.stored(now, Ok(MessageId::NONE));
             }
-            Event::NeedInput | Event::Close | Event::Waiting => {
+            Event::NeedInput | Event::Close(_) | Event::Waiting => {
                 at += step.consumed;
                 input.drain(..at);
                 return;

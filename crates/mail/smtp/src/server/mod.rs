@@ -28,7 +28,7 @@ mod profile;
 mod refusal;
 mod transaction;
 
-pub use event::{Decision, Event, Question, Step};
+pub use event::{Decision, Ending, Event, Question, Step};
 pub use exercise::{exercise_grammar, exercise_session};
 pub use profile::{EarlyTalker, Flavour, Profile, Rules};
 pub use refusal::{Refusal, Refused};
@@ -52,6 +52,8 @@ pub struct Session {
     hello: Option<Hello>,
     line: LineState,
     counts: Counts,
+    /// Why it ends, once it does.
+    ending: Ending,
     /// Refusals that the driver has not been told of.
     refused: Vec<Refused>,
     life: Life,
@@ -146,6 +148,7 @@ impl Session {
             hello: None,
             line: LineState::Fresh,
             counts: Counts::default(),
+            ending: Ending::Imposed,
             refused: Vec::new(),
             life: Life::Serving,
             started: now,
@@ -166,6 +169,11 @@ impl Session {
             Some(Greeting::Lhlo) => Protocol::Lmtp,
             Some(Greeting::Helo) | None => Protocol::Smtp,
         }
+    }
+
+    /// Recipients of the transaction so far.
+    pub fn recipients(&self) -> usize {
+        self.transaction().map_or(0, |transaction| transaction.envelope.recipients.len())
     }
 
     /// Messages accepted so far.
@@ -210,7 +218,7 @@ impl Session {
     /// One command, one piece of content, or the answer that is owed: octets used, and what the driver must know.
     fn advance(&mut self, now: Instant, input: &[u8]) -> (usize, Option<Event>) {
         match std::mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Closed => (input.len(), Some(Event::Close)),
+            Phase::Closed => (input.len(), Some(Event::Close(self.ending))),
             Phase::Storing { replies } => {
                 self.phase = Phase::Storing { replies };
                 (0, Some(Event::Waiting))
@@ -325,7 +333,8 @@ impl Session {
 
     /// The client will send no more. What was begun is dropped.
     pub fn handle_eof(&mut self) {
-        if !matches!(self.phase, Phase::Storing { .. }) {
+        if !matches!(self.phase, Phase::Storing { .. } | Phase::Closed) {
+            self.ending = Ending::Agreed;
             self.phase = Phase::Closed;
         }
     }

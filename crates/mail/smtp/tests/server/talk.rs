@@ -114,8 +114,8 @@ impl Talk {
         loop {
             let step = self.session.step(self.now, &self.pending[at..]);
             match step.event {
-                Event::NeedInput | Event::Close => {
-                    self.closed = matches!(step.event, Event::Close);
+                Event::NeedInput | Event::Close(_) => {
+                    self.closed = matches!(step.event, Event::Close(_));
                     at += step.consumed;
                     break;
                 }
