@@ -14,7 +14,7 @@
 //! | `mx` | the domain, in A-labels | SMTP to its mail exchangers |
 //! | `mx`, an address literal | `[192.0.2.1]`, `[ipv6:2001:db8::1]` | SMTP to that address |
 //! | `mx`, `localhost`, our own name, a loopback address | none | refused: 554 5.4.6 |
-//! | `smtp://…`, `lmtp://…`, `maildir:…`, `discard:`, `hold:` | the route, one for each stanza | as it says |
+//! | `smtp://…`, `lmtp://…`, `maildir:…`, `discard:`, `hold:` | the route, one for each stanza (each domain of a `/regex/`) | as it says |
 //!
 //! Budget: 60 ns and no allocation for a domain that was seen lately.
 

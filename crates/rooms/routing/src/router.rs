@@ -16,6 +16,7 @@ pub const CACHED_DOMAINS_MAX: usize = 16_384;
 #[derive(Debug)]
 pub struct Router<P> {
     plan: Arc<P>,
+    postmaster: Option<Address>,
     cache: Cache,
     /// Containers of routes: at most one for each stanza and binding.
     routes: HashSet<Arc<Container>, RandomState>,
@@ -30,7 +31,7 @@ enum Destination {
 impl<P: Plan> Router<P> {
     /// A router that remembers nothing yet.
     pub fn new(plan: Arc<P>) -> Self {
-        Self { plan, cache: Cache::new(CACHED_DOMAINS_MAX), routes: HashSet::default() }
+        Self { postmaster: plan.postmaster(), plan, cache: Cache::new(CACHED_DOMAINS_MAX), routes: HashSet::default() }
     }
 
     /// Where a recipient goes. The same domain, in whatever spelling, gives the same `Arc` while it is remembered.
@@ -38,10 +39,11 @@ impl<P: Plan> Router<P> {
         match recipient.domain() {
             Domain::Name(_) | Domain::Literal(_) => self.route_domain(recipient.domain_text()),
             Domain::None if recipient.local_part().eq_ignore_ascii_case("postmaster") => {
-                let plan = Arc::clone(&self.plan);
-                match plan.postmaster().domain_text() {
-                    "" => refused(553, "5.1.3 nowhere to send mail for postmaster"),
-                    domain => self.route_domain(domain),
+                match self.postmaster.clone() {
+                    Some(postmaster) if postmaster.domain() != Domain::None => {
+                        self.route_domain(postmaster.domain_text())
+                    }
+                    Some(_) | None => refused(553, "5.1.3 nowhere to send mail for postmaster"),
                 }
             }
             Domain::None => refused(553, "5.1.3 recipient address has no domain"),
@@ -50,7 +52,7 @@ impl<P: Plan> Router<P> {
 
     fn route_domain(&mut self, domain: &str) -> Routed {
         if let Some(routed) = self.cache.get(domain) {
-            return routed.clone();
+            return routed;
         }
         let routed = match understand(domain) {
             Ok((_, canonical)) if canonical != domain => self.route_domain(&canonical),
@@ -66,7 +68,9 @@ impl<P: Plan> Router<P> {
         let Declared { agent, port, by, binding } = self.plan.declared(&name);
         let agent = match (agent, destination) {
             (Agent::Mx, Destination::Name) if is_own_name(&name, self.plan.hostname()) => return loops(&name),
-            (Agent::Mx, Destination::Address(own)) if is_own_address(own) => return loops(&name),
+            (Agent::Mx, Destination::Address(own)) if is_own_address(own) || name == self.plan.hostname() => {
+                return loops(&name);
+            }
             (Agent::Mx, Destination::Name) => Agent::Mx,
             (Agent::Mx, Destination::Address(address)) => Agent::Smtp(Host { name: address.to_string().into(), port }),
             (agent, _) => return Routed::To(self.route_container(agent, by, binding)),
@@ -107,7 +111,7 @@ fn route_name(agent: &Agent) -> String {
         Agent::Mx => "mx".to_owned(),
         Agent::Smtp(host) => format!("smtp://{}", authority(host)),
         Agent::Lmtp(host) => format!("lmtp://{}", authority(host)),
-        Agent::LmtpUnix(path) => format!("lmtp://unix:{}", path.display()),
+        Agent::LmtpUnix(path) => format!("lmtp:{}", path.display()),
         Agent::Maildir(path) => format!("maildir:{}", path.display()),
         Agent::Discard => "discard:".to_owned(),
         Agent::Hold => "hold:".to_owned(),

@@ -64,7 +64,7 @@ fn every_kind_of_route() {
     let rows = [
         ("smtp.test", Agent::Smtp(host("2001:db8::1", 25)), "smtp://[2001:db8::1]:25"),
         ("lmtp.test", Agent::Lmtp(host("127.0.0.1", 24)), "lmtp://127.0.0.1:24"),
-        ("unix.test", Agent::LmtpUnix(path("/run/lmtp")), "lmtp://unix:/run/lmtp"),
+        ("unix.test", Agent::LmtpUnix(path("/run/lmtp")), "lmtp:/run/lmtp"),
         ("files.test", Agent::Maildir(path("/var/mail/all")), "maildir:/var/mail/all"),
         ("void.test", Agent::Discard, "discard:"),
         ("later.test", Agent::Hold, "hold:"),

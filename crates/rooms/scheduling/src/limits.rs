@@ -3,7 +3,11 @@
 //! `posthaste` makes one for each set of options and shares it among containers; it never changes, a new configuration
 //! brings new ones ([`crate::Scheduler::reconfigure`]).
 
+use config::{DomainOptions, RetryLimit};
 use std::time::Duration;
+
+/// Transient failures after which a message leaves memory.
+const RESIDENT_FAILURES_MAX: u16 = 3;
 
 /// The limits of one container, shared by all that have the same options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +82,7 @@ impl Default for Limits {
             ramp: Ramp::Gradual,
             flow: Flow::Flowing,
             retry: RetryPolicy::default(),
-            resident_failures_max: 3,
+            resident_failures_max: RESIDENT_FAILURES_MAX,
         }
     }
 }
@@ -92,5 +96,56 @@ impl Default for RetryPolicy {
             retries: Retries::Auto,
             expiration: Duration::from_secs(86_400),
         }
+    }
+}
+
+impl From<&DomainOptions> for Limits {
+    fn from(options: &DomainOptions) -> Self {
+        Self {
+            max_connections: options.max_connections,
+            max_recipients_per_batch: options.max_recipients_per_batch,
+            ramp: Ramp::Gradual,
+            flow: if options.suspend { Flow::Suspended } else { Flow::Flowing },
+            retry: RetryPolicy {
+                interval: options.retry_interval,
+                interval_max: options.max_retry_interval,
+                jitter_percent: options.retry_jitter.0,
+                retries: match options.max_retries {
+                    RetryLimit::Auto => Retries::Auto,
+                    RetryLimit::None => Retries::Unlimited,
+                    RetryLimit::Count(count) => Retries::AtMost(u16::try_from(count).unwrap_or(u16::MAX)),
+                },
+                expiration: options.message_expiration,
+            },
+            resident_failures_max: RESIDENT_FAILURES_MAX,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(options: &str) -> Limits {
+        let text = format!("[domain.\"*\"]\n{options}\n");
+        let config = config::Config::parse("test", &text).expect("a configuration");
+        Limits::from(&*config.domain_options("example.org", config::DEFAULT_BINDING, None))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_option_table() {
+        assert_eq!(limits(""), Limits::default());
+    }
+
+    #[test]
+    fn options_arrive() {
+        let retries = |text| limits(text).retry.retries;
+        assert_eq!(retries("max_retries = \"none\""), Retries::Unlimited);
+        assert_eq!(retries("max_retries = 7"), Retries::AtMost(7));
+        assert_eq!(retries("max_retries = 70000"), Retries::AtMost(u16::MAX));
+        assert_eq!(limits("suspend = true").flow, Flow::Suspended);
+        let retry = limits("retry_interval = \"5m\"\nmax_retry_interval = \"1h\"\nretry_jitter = \"20%\"").retry;
+        assert_eq!((retry.interval.as_secs(), retry.interval_max.as_secs(), retry.jitter_percent), (300, 3600, 20));
+        assert_eq!(limits("max_connections = 5\nmessage_expiration = \"7d\"").max_connections, 5);
     }
 }

@@ -5,7 +5,7 @@ mod clockwork;
 use clockwork::{Clockwork, START, site};
 use message::{Agent, Attempted, Outcome, Queued, Verdict, Work};
 use scheduling::{Limits, Permits};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MILLION: u64 = 1_000_000;
 
@@ -15,10 +15,17 @@ fn resident() -> u64 {
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4096
 }
 
+/// Time that this thread has been on a processor: on a busy machine the clock on the wall tells of others.
+fn busy() -> Duration {
+    let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanos = schedule.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number");
+    Duration::from_nanos(nanos)
+}
+
 /// One test, because it measures the process.
 #[test]
 fn a_million_entries_fit_and_move() {
-    let began = Instant::now();
+    let began = busy();
     let before = resident();
     let mut clockwork = Clockwork::new(Limits::default(), Permits::new(0, 0));
     let container = site("a", Agent::Mx);
@@ -35,13 +42,13 @@ fn a_million_entries_fit_and_move() {
     assert_eq!(clockwork.scheduler.summary().active, MILLION as u32);
 
     // Nobody can be reached: a turn of the loop costs nothing, however much waits.
-    let turns = Instant::now();
+    let turns = busy();
     for _ in 0..10_000 {
         clockwork.now = clockwork.now.after(Duration::from_millis(10));
         assert!(clockwork.scheduler.poll_dial(clockwork.now).is_none());
         assert!(clockwork.scheduler.poll_wake(clockwork.now) > Some(Duration::ZERO));
     }
-    let turns = turns.elapsed();
+    let turns = busy() - turns;
 
     clockwork.permits.set(1, 0);
     let connection = clockwork.settle()[0].connection;
@@ -54,8 +61,8 @@ fn a_million_entries_fit_and_move() {
         }
     }
     assert_eq!((ended, clockwork.scheduler.summary().delayed), (MILLION, MILLION as u32 / 2));
-    let took = began.elapsed();
+    let took = busy() - began;
     println!("{} MiB, {took:?} in all, {:?} a turn", cost >> 20, turns / 10_000);
     assert!(turns < Duration::from_secs(1), "{turns:?}");
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }

@@ -183,7 +183,7 @@ impl Model {
                 let by_formula = least <= until && until <= most;
                 let by_age = expires <= until && until <= expires.after(TICK) && until <= most;
                 assert!(by_formula || by_age, "attempt {attempts}: {:?}", now.until(until));
-                assert!(now < expires);
+                assert!(now < expires && until <= expires.after(TICK), "waits beyond its end");
                 if let Retries::AtMost(most) = retry.retries {
                     assert!(attempts <= most);
                 }

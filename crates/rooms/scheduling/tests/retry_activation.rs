@@ -40,6 +40,8 @@ fn recipients_of_a_message_come_back_together_and_messages_in_another_order() {
     assert_eq!(leases.len(), 50);
     let dues = fail_all(&mut clockwork, &leases);
     assert!(dues.chunks(4).all(|of_one| of_one.iter().all(|due| *due == of_one[0])));
+    let moments: std::collections::BTreeSet<_> = dues.iter().map(|due| due.0).collect();
+    assert!(moments.len() > 40, "messages that failed together are spread: {moments:?}");
     assert!(lease_all(&mut clockwork, connection).is_empty());
     clockwork.wait(1200 * 11 / 10 + 1);
     clockwork.settle();
@@ -133,6 +135,19 @@ fn mail_that_was_never_tried_expires_too() {
 }
 
 #[test]
+fn mail_that_is_to_wait_beyond_its_end_expires_in_time() {
+    let mut clockwork = clockwork();
+    let container = site("a", Agent::Mx);
+    let not_before = START.after(Duration::from_secs(10 * 86_400));
+    let queued = Queued { not_before, ..clockwork.queued(1, 0) };
+    clockwork.enqueue(&container, queued);
+    clockwork.wait(86_399);
+    assert!(clockwork.scheduler.poll_expired(clockwork.now).is_none());
+    clockwork.wait(1);
+    assert!(clockwork.scheduler.poll_expired(clockwork.now).is_some());
+}
+
+#[test]
 fn what_could_not_be_reported_is_reported_later() {
     let mut clockwork = clockwork();
     let container = site("a", Agent::Mx);
@@ -166,7 +181,8 @@ fn the_last_attempt_is_followed_by_the_end() {
 }
 
 fn message(id: u128) -> Arc<Message> {
-    let recipient = Recipient { address: Address::new("a", "b").expect("an address"), notify: message::Notify::Unset, orcpt: None };
+    let recipient =
+        Recipient { address: Address::new("a", "b").expect("an address"), notify: message::Notify::Unset, orcpt: None };
     let envelope = Envelope {
         sender: None,
         recipients: vec![recipient],
@@ -202,6 +218,23 @@ fn a_message_stays_in_memory_until_it_failed_too_often() {
         clockwork.settle();
     }
     assert_eq!(clockwork.scheduler.summary().resident_messages, 0);
+}
+
+#[test]
+fn a_message_leaves_memory_with_its_last_recipient() {
+    let mut clockwork = clockwork();
+    let (container, shared) = (site("a", Agent::Mx), message(1));
+    for recipient in 0..2 {
+        let queued = Queued { message: Some(Arc::clone(&shared)), ..clockwork.queued(1, recipient) };
+        clockwork.enqueue(&container, queued);
+    }
+    let connection = clockwork.dial_all()[0].connection;
+    for left in [1, 0] {
+        let lease = clockwork.scheduler.lease(connection, 1, START).expect("mail");
+        clockwork.scheduler.attempted(lease.recipients[0].entry, Verdict::Delivered, START);
+        assert_eq!(clockwork.scheduler.summary().resident_messages, left);
+    }
+    assert_eq!(Arc::strong_count(&shared), 1);
 }
 
 #[test]

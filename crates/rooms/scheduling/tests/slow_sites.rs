@@ -121,3 +121,23 @@ fn new_sites_do_not_hold_up_one_that_wants_more() {
     let place = clockwork.dial_all().iter().position(|dial| *dial.container == *large);
     assert!(place.is_some_and(|place| place <= 8), "{place:?}");
 }
+
+#[test]
+fn a_site_that_lost_its_only_connection_may_use_the_reserve() {
+    let limits = Limits { ramp: scheduling::Ramp::Straight, ..Limits::default() };
+    let mut clockwork = Clockwork::new(limits, Permits::new(1, 1));
+    let (one, other) = (site("one", Agent::Mx), site("other", Agent::Mx));
+    for _ in 0..5 {
+        clockwork.message(&one, 1);
+    }
+    let first = clockwork.dial_all();
+    assert_eq!(first.len(), 1);
+    for _ in 0..5 {
+        clockwork.message(&other, 1);
+    }
+    assert_eq!(clockwork.dial_all().len(), 1, "both want more now, and there is none");
+    clockwork.scheduler.closed(first[0].connection, Closing::Done, clockwork.now);
+    let again = clockwork.dial_all();
+    assert_eq!(again.len(), 1);
+    assert_eq!(*again[0].container, *one);
+}

@@ -14,8 +14,8 @@ impl Plan for Stanzas {
         "mx1.example.org"
     }
 
-    fn postmaster(&self) -> &Address {
-        &self.postmaster
+    fn postmaster(&self) -> Option<Address> {
+        Some(self.postmaster.clone())
     }
 
     fn declared(&self, domain: &str) -> Declared {
