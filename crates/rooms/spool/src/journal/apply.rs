@@ -24,7 +24,10 @@ impl Volume {
         let mut transferred = self.transfers_planned;
         for pending in self.entries.drain(..self.entries_planned) {
             index.pin(serial, pending.entry.target.serial, pending.weight());
-            transferred += u32::from(pending.origin == Origin::Carried);
+            match pending.origin {
+                Origin::News => index.news_durable += 1,
+                Origin::Carried => transferred += 1,
+            }
         }
         for item in &self.plan.items {
             active.contents.push(item.offset, self.commit, self.plan.head(item));
@@ -155,6 +158,7 @@ impl Volume {
         // Entries that were taken over already stay in the list.
         let dropped: u32 = index.transfers.drain(..).map(|transfer| transfer.units()).sum();
         index.transfers_open = index.transfers_open.saturating_sub(dropped);
+        index.transfers_dropped += u64::from(dropped);
     }
 }
 

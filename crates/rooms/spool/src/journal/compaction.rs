@@ -10,7 +10,7 @@
 //! volume without room, which has nothing better to do.
 
 use super::index::{Phase, Segment, Transfer, Trust};
-use super::record::{Entry, Fate, Kind, Place, entries};
+use super::record::{AcceptMeta, Entry, Fate, Kind, Place, entries};
 use super::recovery::load_contents;
 use super::segment::SegmentFile;
 use super::shared::{Health, ReadError, Shared};
@@ -45,6 +45,10 @@ struct Run {
     entries: Vec<Entry>,
     /// The messages that those deferrals are about, as far as they live.
     targets: HashMap<Place, Option<SlotKey>>,
+    /// `Index::transfers_dropped` at the start.
+    dropped_before: u64,
+    /// Outcomes that must be durable before the segment is given up: one of them may have superseded an entry in it.
+    news_needed: u64,
 }
 
 enum Stage {
@@ -124,9 +128,11 @@ impl Compaction {
                 .min_by_key(|(_, segment)| (segment.trust != Trust::Suspect, segment.kept_bytes()))?;
             (*serial, segment.file.clone())
         };
+        let dropped_before = self.shared.index().transfers_dropped;
         let (messages, chunks) = (VecDeque::new(), VecDeque::new());
         let (entries, targets) = self.foreign_entries(serial, &file)?;
-        Some(Run { serial, file, stage: Stage::Collect { next_slot: 0 }, messages, chunks, entries, targets })
+        let stage = Stage::Collect { next_slot: 0 };
+        Some(Run { serial, file, stage, messages, chunks, entries, targets, dropped_before, news_needed: 0 })
     }
 
     /// Entries of the segment that other segments may need, and the places that deferrals among them tell of.
@@ -139,8 +145,16 @@ impl Compaction {
         let index = self.shared.index();
         let mut found = Vec::new();
         let mut targets = HashMap::new();
-        for (_, record) in contents.records().filter(|(_, record)| record.header.kind == Kind::Outcomes) {
-            for entry in entries(record.meta) {
+        for (_, record) in contents.records() {
+            let moved = if record.header.kind == Kind::Accept {
+                AcceptMeta::decode(&record).ok().and_then(|meta| meta.moved)
+            } else {
+                None
+            };
+            // The copy says that the original does not count; without the copy, something else must.
+            let origin = moved.map(|(target, _)| Entry { target, recipient: 0, fate: Fate::Gone });
+            let told = if record.header.kind == Kind::Outcomes { record.meta } else { &[] };
+            for entry in entries(told).chain(origin) {
                 if entry.target.serial == serial || !index.segments.contains_key(&entry.target.serial) {
                     continue;
                 }
@@ -253,6 +267,7 @@ impl Compaction {
                     }
             });
         }
+        run.news_needed = self.shared.index().news_applied;
         if run.entries.is_empty() {
             run.stage = Stage::Settle;
         }
@@ -265,12 +280,13 @@ impl Compaction {
     /// When the writer has dealt with everything: is the segment empty?
     fn settle(&mut self, run: &Run, now: Instant) -> Option<Step> {
         let mut index = self.shared.index();
-        if index.transfers_open > 0 {
+        if index.transfers_open > 0 || index.news_durable < run.news_needed {
             drop(index);
             return None;
         }
+        let has_dropped = index.transfers_dropped != run.dropped_before;
         match index.segments.get_mut(&run.serial) {
-            Some(segment) if segment.live_bytes == 0 => segment.phase = Phase::Evacuated,
+            Some(segment) if segment.live_bytes == 0 && !has_dropped => segment.phase = Phase::Evacuated,
             _ => self.rest_until = Some(now + REST),
         }
         Some(Step::Worked)

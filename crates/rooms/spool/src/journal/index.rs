@@ -98,6 +98,12 @@ pub(crate) struct Index {
     pub(crate) transfers: VecDeque<Transfer>,
     /// Transfers handed over and not yet durable or dropped.
     pub(crate) transfers_open: u32,
+    /// Transfers that were given up for want of room, ever: a run of compaction that had some must not end well.
+    pub(crate) transfers_dropped: u64,
+    /// Outcomes applied here, ever, and how many of them are durable: what is superseded by one that is not durable yet
+    /// must be kept.
+    pub(crate) news_applied: u64,
+    pub(crate) news_durable: u64,
     /// Highest serial given out.
     pub(crate) last_serial: u32,
     /// Highest file number in use.
@@ -113,6 +119,9 @@ impl Index {
             unindexed: VecDeque::new(),
             transfers: VecDeque::new(),
             transfers_open: 0,
+            transfers_dropped: 0,
+            news_applied: 0,
+            news_durable: 0,
             last_serial: 0,
             last_number: 0,
         }

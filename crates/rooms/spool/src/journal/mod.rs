@@ -21,6 +21,10 @@ mod recovered;
 mod recovery;
 pub mod segment;
 mod shared;
+#[cfg(test)]
+mod sim_disk;
+#[cfg(test)]
+mod simulation;
 mod slots;
 mod stream;
 mod upkeep;

@@ -59,6 +59,9 @@ pub struct Damage {
 }
 
 const DAMAGES_MAX: usize = 100;
+/// A new run begins so far behind the last commit seen: the torn commit behind that one may have left no sound record,
+/// and the number after it must never exist, or it would prove the torn one.
+const UNPROVEN_COMMITS: u64 = 3;
 
 /// Something unsound that a scan found.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +69,8 @@ pub(crate) struct Hurt {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) id: Option<MessageId>,
-    /// The commit that the bytes belonged to; `None`: one behind all that is sound in the segment.
+    /// The bytes were durable if the commit behind this one exists; 0: they were. `None`: nothing in the segment is
+    /// sound, so its first commit is meant.
     pub(crate) commit: Option<u64>,
 }
 
@@ -93,7 +97,6 @@ pub(crate) fn load_contents(
 pub(crate) fn scan_contents(bytes: &[u8], serial: u32) -> (Contents, Vec<Hurt>) {
     let mut contents = Contents::new(serial);
     let mut hurts: Vec<Hurt> = Vec::new();
-    // The commit that the records just seen belong to.
     let mut open_damage: Option<usize> = None;
     for finding in scan(bytes, FIRST_RECORD as usize, serial) {
         match finding {
@@ -116,6 +119,10 @@ pub(crate) fn scan_contents(bytes: &[u8], serial: u32) -> (Contents, Vec<Hurt>) 
                 }
             }
         }
+    }
+    // Behind the last sound record: a part of its commit if that was durable, else of the next one, which was not.
+    if let Some(hurt) = open_damage.and_then(|n| hurts.get_mut(n)) {
+        hurt.commit = (contents.last_commit > 0).then_some(contents.last_commit);
     }
     (contents, hurts)
 }
@@ -205,7 +212,7 @@ pub(super) fn restore(volume: u8, directory: &Path, disk: &Arc<dyn Disk>, option
         keep_hurt_bytes(&shared, *serial, file, hurt);
     }
     count(&shared.counters.damaged, report.damaged);
-    Ok(Restored { shared, report, voids, commit: commits.last() + 2, lookup })
+    Ok(Restored { shared, report, voids, commit: commits.last() + UNPROVEN_COMMITS, lookup })
 }
 
 /// Copies damaged bytes, and torn records that can still be read in part, into the quarantine.
@@ -284,7 +291,11 @@ impl Recovery<'_> {
                 self.hurts.push((serial, file.clone(), Hurt { start: 0, end: 512, id: None, commit: Some(0) }));
                 taken.insert(serial, file);
             }
-            None if file.bytes == segment_bytes => free.push((0, file)),
+            None if file.bytes == segment_bytes => {
+                // From now on a missing header block means damage.
+                file.mark(Use::Free, 0)?;
+                free.push((0, file));
+            }
             None => self.disk.remove(&file.number.segment_path(self.directory))?,
         }
         Ok(())
@@ -314,9 +325,17 @@ impl Recovery<'_> {
             }
         }
         let hurts = hurts.into_iter().flatten().filter(|hurt| !is_void(hurt.start));
-        self.hurts.extend(hurts.map(|hurt| (serial, file.clone(), hurt)));
+        let first = self.commits.last() + 1;
+        let placed = hurts.map(|hurt| (serial, file.clone(), Hurt { commit: hurt.commit.or(Some(first)), ..hurt }));
+        self.hurts.extend(placed);
         if let Some(kept) = kept {
             self.report.scanned += 1;
+            // What a killed server left in the page cache was read as if it were durable; now it is.
+            if file.file.sync().is_err()
+                && let Some(segment) = self.index.segments.get_mut(&serial)
+            {
+                segment.trust = Trust::Suspect;
+            }
             // It saves the next restart the reading; if it cannot be written, nothing is lost.
             let _ = kept.write(&**self.disk, self.directory, file.number);
         }
@@ -428,14 +447,13 @@ impl Recovery<'_> {
 
     /// Tells torn tails from damage.
     fn judge_hurts(&mut self) {
-        let newest = self.index.segments.keys().next_back().copied();
         let commits = &self.commits;
         let report = &mut self.report;
-        self.hurts.retain(|(serial, file, hurt)| {
+        self.hurts.retain(|(_, file, hurt)| {
             let was_durable = match hurt.commit {
                 Some(0) => true,
                 Some(commit) => commits.contains(commit + 1),
-                None => Some(*serial) != newest,
+                None => false,
             };
             if !was_durable {
                 report.torn += 1;

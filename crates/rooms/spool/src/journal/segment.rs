@@ -157,9 +157,10 @@ impl SegmentFile {
             write_all_at(&*file, &zeros[..step], u64::from(at))?;
             at += step as u32;
         }
-        file.sync()?;
+        let segment = Self { number, file, bytes };
+        segment.mark(Use::Free, 0)?;
         disk.sync_directory(directory)?;
-        Ok(Self { number, file, bytes })
+        Ok(segment)
     }
 
     /// Overwrites the header block and makes that durable.

@@ -305,6 +305,7 @@ impl Volume {
                 Fate::Gone => index.forget(key),
             };
             let entry = target.map(|target| Entry { target, recipient, fate });
+            index.news_applied += u64::from(entry.is_some());
             self.entries.extend(entry.map(|entry| PendingEntry { entry, origin: Origin::News }));
         }
         if self.entries.is_empty() {
