@@ -38,6 +38,8 @@ pub struct HeaderWatch {
 
 /// Longest name that matters: `message-id`.
 const NAME_MAX: usize = 10;
+/// A line of so many octets without a colon is no field (RFC 5322 §2.1.1).
+const NAME_LINE_MAX: u16 = 998;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -101,7 +103,7 @@ impl HeaderWatch {
                 self.push_name(octet);
                 State::Name
             }
-            (State::Name, b'!'..=b'9' | b';'..=b'~') => {
+            (State::Name, b'!'..=b'9' | b';'..=b'~') if self.name_len < NAME_LINE_MAX => {
                 self.push_name(octet);
                 State::Name
             }

@@ -57,6 +57,12 @@ impl Input<'_> {
     }
 }
 
+/// Whether the session's deadline has passed.
+enum Overdue {
+    Yes,
+    No,
+}
+
 /// Buffers of an idle session that are larger are given back, octets.
 const IDLE_BUFFER_MAX: usize = 512;
 
@@ -70,7 +76,7 @@ impl<S: Spool, E: EventSink, O: Onward> Driver<S, E, O> {
     }
 
     /// The whole session.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         if let Some(proxy) = &self.terms.clone().proxy
             && !self.learn_client(proxy).await
         {
@@ -88,8 +94,11 @@ impl<S: Spool, E: EventSink, O: Onward> Driver<S, E, O> {
                 }
                 Some(_) => return,
             }
-            self.arm();
-            match self.socket.wait(&self.room.intake).await {
+            let wake = match self.arm() {
+                Overdue::Yes => Wake::Deadline,
+                Overdue::No => self.socket.wait(&self.room.intake).await,
+            };
+            match wake {
                 Wake::Octets(octets) => self.feed(octets).await,
                 Wake::Broken => return,
                 Wake::End => {
@@ -120,15 +129,18 @@ impl<S: Spool, E: EventSink, O: Onward> Driver<S, E, O> {
         Ok(())
     }
 
-    fn arm(&self) {
+    /// Sets the timer. A client that never stops sending would keep it from being heard, so the clock is asked as well.
+    fn arm(&self) -> Overdue {
         let deadline = match (self.session.poll_deadline(), self.room.drain_by()) {
             (Some(deadline), Some(drain)) => Some(deadline.min(drain)),
             (deadline, drain) => deadline.or(drain),
         };
         match deadline {
+            Some(deadline) if deadline <= self.room.context.now() => return Overdue::Yes,
             Some(deadline) => self.socket.timer.reset(deadline),
             None => self.socket.timer.clear(),
         }
+        Overdue::No
     }
 
     fn on_deadline(&mut self) {

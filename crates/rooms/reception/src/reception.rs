@@ -188,12 +188,9 @@ impl<S: Spool, E: EventSink + 'static, O: Onward + 'static> Room<S, E, O> {
             Ok(seated) => {
                 let timer = self.context.timers().off();
                 let socket = Socket { stream, timer, stopped: Some(self.sessions.stopped()) };
-                let (room, sessions) = (self.clone(), self.counters.sessions.clone());
-                let driver = Driver::new(room, terms, seated, socket);
-                let session = async move {
-                    let _present = Present::new(sessions);
-                    driver.run().await;
-                };
+                let mut driver = Driver::new(self.clone(), terms, seated, socket);
+                // The driver stays where the task captured it: passed by value it would lie in the task twice.
+                let session = async move { driver.run().await };
                 self.sessions.spawn(TaskKind("smtp session"), session).detach();
             }
             Err(refusal) => {
@@ -214,7 +211,9 @@ impl<S: Spool, E: EventSink + 'static, O: Onward + 'static> Room<S, E, O> {
         let seat = self.descriptors.try_session().ok_or(NO_SEAT)?;
         let ticket = admission.enter(terms.sessions_max).map_err(|_| CROWDED)?;
         let is_local = stream.peer() == Peer::Unix;
-        let mut seated = Seated { _seat: seat, ticket, peer: address(stream.peer()), local: None, is_local };
+        let present = Present::new(self.counters.sessions.clone());
+        let peer = address(stream.peer());
+        let mut seated = Seated { _seat: seat, _present: present, ticket, peer, local: None, is_local };
         // Behind a balancer the client is not known yet.
         if terms.proxy.is_none() {
             seated.join(terms)?;
@@ -295,6 +294,7 @@ impl<S, E, O> Room<S, E, O> {
 #[derive(Debug)]
 pub(crate) struct Seated {
     _seat: Seat,
+    _present: Present,
     ticket: Ticket,
     pub(crate) peer: SocketAddr,
     /// As the PROXY header told; else the socket knows.
@@ -333,6 +333,7 @@ fn address(peer: Peer) -> SocketAddr {
 }
 
 /// A session in the gauge, however it ends.
+#[derive(Debug)]
 struct Present(engine::Gauge);
 
 impl Present {

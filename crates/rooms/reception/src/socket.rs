@@ -50,6 +50,11 @@ impl Socket {
     }
 
     fn poll_wake(&mut self, intake: &RefCell<Intake>, context: &mut Context<'_>) -> Poll<Wake> {
+        // First, as a client that never stops sending is always readable.
+        if let Some(Poll::Ready(())) = self.stopped.as_mut().map(|stopped| Pin::new(stopped).poll(context)) {
+            self.stopped = None;
+            return Poll::Ready(Wake::Stop);
+        }
         match intake.borrow_mut().poll_read(&mut self.stream, context) {
             Poll::Ready(Ok(octets)) if octets.is_empty() => return Poll::Ready(Wake::End),
             Poll::Ready(Ok(octets)) => return Poll::Ready(Wake::Octets(octets)),
@@ -57,16 +62,7 @@ impl Socket {
             Poll::Ready(Err(_)) => return Poll::Ready(Wake::Broken),
             Poll::Pending => {}
         }
-        if self.timer.poll_fired(context).is_ready() {
-            return Poll::Ready(Wake::Deadline);
-        }
-        match self.stopped.as_mut().map(|stopped| Pin::new(stopped).poll(context)) {
-            Some(Poll::Ready(())) => {
-                self.stopped = None;
-                Poll::Ready(Wake::Stop)
-            }
-            _ => Poll::Pending,
-        }
+        self.timer.poll_fired(context).map(|()| Wake::Deadline)
     }
 
     /// Writes all of `out` and empties it. Nothing is read meanwhile, so that a client that does not read cannot send.
@@ -97,7 +93,7 @@ impl Socket {
     }
 
     /// Lets the last reply arrive: closing while octets of the client are unread would reset the connection.
-    pub(crate) async fn linger(mut self, intake: &RefCell<Intake>) {
+    pub(crate) async fn linger(&mut self, intake: &RefCell<Intake>) {
         if self.stream.shutdown_write().is_err() {
             return;
         }
