@@ -345,8 +345,9 @@ async fn serve(
     let receiver = context.clone();
     let dispatched = async move {
         while let Some(job) = inbox.recv().await {
-            job(&receiver);
-            receiver.yield_now().await;
+            let context = receiver.clone();
+            // A task of its own, so that a panic costs this job only. It is counted; there is nobody else to tell.
+            let _ = receiver.spawn(TaskKind("dispatched job"), async move { job(&context) }).await;
         }
     };
     context.spawn(TaskKind("dispatched"), dispatched).detach();
@@ -408,8 +409,7 @@ impl LoopRemote {
         self.index
     }
 
-    /// Has the loop run `job`, after those dispatched before. A job that panics ends the loop's acceptance of further
-    /// ones, so it hands real work to a task.
+    /// Has the loop run `job`, after those dispatched before. A panic costs this job only, and is counted.
     ///
     /// # Errors
     /// See [`DispatchError`]; `job` is then dropped.
@@ -521,6 +521,10 @@ mod tests {
             |_| async move { remote.ask(LoopContext::index).await }
         });
         assert_eq!(index.unwrap(), Ok(1));
+        remote.dispatch(|_| panic!("on purpose")).unwrap();
+        let (sender, receiver) = sync_mpsc::channel();
+        remote.dispatch(move |context| sender.send(context.index()).unwrap()).unwrap();
+        assert_eq!((receiver.recv(), loops.figures()[1].panics), (Ok(1), 1));
         loops.shutdown(Duration::from_secs(20));
         assert_eq!(remote.dispatch(|_| {}), Err(DispatchError::Ended));
     }

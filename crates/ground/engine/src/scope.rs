@@ -301,8 +301,12 @@ mod tests {
 
     const KIND: TaskKind = TaskKind("test");
 
-    fn on_a_loop<F: Future<Output = ()> + 'static>(body: impl FnOnce(LoopContext) -> F) {
-        run_here(LoopOptions { seed: Some(1), ..LoopOptions::default() }, body).unwrap();
+    fn on_a_loop<F: Future<Output = ()> + 'static>(body: impl FnOnce(LoopContext) -> F + 'static) {
+        let limited = |context: LoopContext| async move {
+            let limit = context.timers().after(std::time::Duration::from_secs(20));
+            limit.limit(body(context.clone())).await
+        };
+        run_here(LoopOptions::default(), limited).unwrap().expect("the test hangs");
     }
 
     /// Counts the futures that were dropped.

@@ -350,8 +350,12 @@ mod tests {
     const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const LONG: Duration = Duration::from_secs(30);
 
-    fn on_a_loop<F: Future<Output = ()> + 'static>(body: impl FnOnce(LoopContext) -> F) {
-        run_here(LoopOptions::default(), body).unwrap();
+    fn on_a_loop<F: Future<Output = ()> + 'static>(body: impl FnOnce(LoopContext) -> F + 'static) {
+        let limited = |context: LoopContext| async move {
+            let limit = context.timers().after(std::time::Duration::from_secs(20));
+            limit.limit(body(context.clone())).await
+        };
+        run_here(LoopOptions::default(), limited).unwrap().expect("the test hangs");
     }
 
     fn any_port() -> SocketAddr {
@@ -482,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_leaves_from_its_source_and_two_may_share_a_port() {
+    fn a_connection_leaves_from_its_source_and_gets_its_port_when_it_connects() {
         on_a_loop(|context| async move {
             let listeners = listen_each(any_port(), &ListenOptions::default(), 1).unwrap();
             let remote = listeners[0].local_addr().unwrap();
@@ -490,10 +494,26 @@ mod tests {
             let stream = connect(context.timers(), Some(source), remote, LONG).await.unwrap();
             assert_eq!(stream.local().unwrap().ip(), source);
             assert_ne!(stream.local().unwrap().port(), 0);
+            assert!(has_bind_address_no_port(&stream));
+            let free = connect(context.timers(), None, remote, LONG).await.unwrap();
+            assert!(!has_bind_address_no_port(&free));
             let foreign = IpAddr::from([192, 0, 2, 1]);
             let refused = connect(context.timers(), Some(foreign), remote, LONG).await.unwrap_err();
             assert!(matches!(refused, ConnectError::Bind(_)), "{refused:?}");
         });
+    }
+
+    fn has_bind_address_no_port(stream: &Stream) -> bool {
+        let mut value: libc::c_int = 0;
+        let mut length = libc::socklen_t::try_from(size_of_val(&value)).unwrap();
+        let option = libc::IP_BIND_ADDRESS_NO_PORT;
+        let target = std::ptr::from_mut(&mut value).cast();
+        // SAFETY: the descriptor is open, which the borrow of `stream` proves; `value` and `length` are valid for writes
+        // and outlive the call, and `length` is the size of `value`.
+        let done =
+            unsafe { libc::getsockopt(stream.as_fd().as_raw_fd(), libc::IPPROTO_IP, option, target, &mut length) };
+        assert_eq!(done, 0);
+        value != 0
     }
 
     #[test]
