@@ -130,7 +130,6 @@ impl Driver {
                 },
             }
             self.start_exchanges();
-            self.shared.board().tally.pending = self.flights.len();
         }
     }
 
@@ -157,6 +156,7 @@ impl Driver {
         let deadline = asked + self.shared.options.deadline;
         self.flights.insert(Arc::clone(&question), Flight { deadline, askers: vec![reply] });
         self.waiting.push_back(question);
+        self.publish_pending();
     }
 
     fn start_exchanges(&mut self) {
@@ -165,6 +165,7 @@ impl Driver {
             let Some(flight) = self.flights.get(&question) else { continue };
             if flight.askers.iter().all(Reply::is_closed) {
                 self.flights.remove(&question); // Nobody wants to know any more.
+                self.publish_pending();
                 continue;
             }
             self.shared.board().tally.by_kind[question.kind.index()].queries += 1;
@@ -173,6 +174,10 @@ impl Driver {
             let task = self.exchanges.spawn(exchange);
             self.asking.insert(task.id(), question);
         }
+    }
+
+    fn publish_pending(&self) {
+        self.shared.board().tally.pending = self.flights.len();
     }
 
     fn handle_over(&mut self, over: Result<(Id, Outcome), JoinError>) {
@@ -187,6 +192,7 @@ impl Driver {
         }
         let found = self.shared.shards.insert(Instant::now().into_std(), &question, outcome);
         let askers = self.flights.remove(&question).map(|flight| flight.askers).unwrap_or_default();
+        self.publish_pending(); // Before the askers wake and look.
         for asker in askers {
             // Fails only if the asker is gone, which is its right.
             let _ = asker.send(Some(found.clone()));
