@@ -140,6 +140,7 @@ impl<'t> Reporter<'t> {
     }
 
     fn make(&self, offset: usize, object: String, message: String) -> ConfigError {
+        let (object, message) = (shortened(object), shortened(message));
         ConfigError { file: self.file.clone(), position: self.position(offset), object, message }
     }
 
@@ -150,6 +151,17 @@ impl<'t> Reporter<'t> {
         let column = u32::try_from(before.chars().count() + 1).unwrap_or(u32::MAX);
         Position { line, column }
     }
+}
+
+/// Longest object and longest message, in bytes.
+const PART_MAX: usize = 1000;
+
+fn shortened(mut text: String) -> String {
+    if text.len() > PART_MAX {
+        text.truncate(text.floor_char_boundary(PART_MAX));
+        text.push('…');
+    }
+    text
 }
 
 /// At most this much of a hostile text is repeated in a message.

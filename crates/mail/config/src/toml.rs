@@ -12,6 +12,7 @@ use toml_parser::parser::{Event, EventKind, RecursionGuard, ValidateWhitespace};
 use toml_parser::{Expected, ParseError, Source};
 
 use crate::error::{Problem, Reporter, quoted};
+use crate::value::toml_string;
 
 /// Longest text in bytes. A configuration of 100,000 domains has about 20 MB.
 const TEXT_MAX: usize = 64 << 20;
@@ -84,7 +85,7 @@ pub(crate) fn written(path: &[Key]) -> String {
 /// One part of a path as it is written.
 pub(crate) fn written_part(part: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if !part.is_empty() && part.bytes().all(bare) { part.to_owned() } else { format!("\"{}\"", quoted(part)) }
+    if !part.is_empty() && part.bytes().all(bare) { part.to_owned() } else { toml_string(part) }
 }
 
 /// Reads a text. Errors go to `report`; what could be read is returned all the same, for the errors in it.

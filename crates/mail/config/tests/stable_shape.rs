@@ -105,6 +105,22 @@ fn a_sections_own_pool_and_binding_are_listed_in_the_files_order() {
 }
 
 #[test]
+fn long_patterns_that_begin_alike_are_different_scopes() {
+    let [one, two] = ["one", "two"].map(|end| format!("{}{end}.test", "long-label.".repeat(12)));
+    let config = parsed(&format!("[domain.\"{one}\"]\nmax_connections = 1\n[domain.\"{two}\"]\nmax_connections = 2\n"));
+    let connections = |domain: &str| config.domain_options(domain, "default", None).max_connections;
+    assert_eq!((connections(&one), connections(&two)), (1, 2));
+}
+
+#[test]
+fn an_expression_in_either_quotes_is_the_same_scope() {
+    let config = parsed("[domain.'/^a\\.b$/']\nport = 1\n[domain]\n\"/^a\\\\.b$/\".max_connections = 2\n");
+    let options = config.domain_options("a.b", "default", None);
+    assert_eq!((options.port, options.max_connections), (1, 2));
+    assert!(config.show_config(None).unwrap().contains("[domain.\"/^a\\\\.b$/\"]"));
+}
+
+#[test]
 fn a_group_shares_by_weight() {
     let config = parsed("[binding.a]\n[binding.b]\n[binding_group.g]\nbindings = [\"a\", \"b\"]\nweights = [3, 1]\n");
     let members: Vec<(&str, u32)> = config.binding_groups[0].members.iter().map(|(n, w)| (&**n, *w)).collect();
