@@ -12,11 +12,13 @@
 //! a message.
 
 pub mod disk;
+mod files;
 mod journal;
 mod memory;
 mod options;
 mod read_gate;
 
+pub use files::{Files, FilesHandle, FilesOpened, FilesSeat, FilesStream};
 pub use journal::record;
 pub use journal::segment;
 pub use journal::{
@@ -25,3 +27,9 @@ pub use journal::{
 };
 pub use memory::{Memory, MemoryHandle, MemoryStream};
 pub use options::{Durability, Options};
+
+/// A number that spreads messages evenly over volumes or directories. Made of origin and serial number alone: the other
+/// parts of an id repeat these or hardly change.
+fn spread(id: message::MessageId) -> u32 {
+    ((id.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u32
+}

@@ -102,10 +102,9 @@ struct Door {
 }
 
 impl Inner {
-    /// The volume of a message: ids of one loop alternate.
+    /// The volume of a message.
     pub(super) fn volume_of(&self, id: MessageId) -> u8 {
-        let mixed = (id.0 as u64) ^ (id.0 >> 64) as u64;
-        ((mixed ^ mixed >> 32) % self.doors.len() as u64) as u8
+        (u64::from(crate::spread(id)) % self.doors.len() as u64) as u8
     }
 
     pub(super) fn shared(&self, volume: u8) -> Option<&Arc<Shared>> {

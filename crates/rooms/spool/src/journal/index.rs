@@ -38,6 +38,15 @@ pub(crate) enum Trust {
     Suspect,
 }
 
+/// What the records of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// Whole messages, and outcomes.
+    Whole,
+    /// Chunks, too.
+    Chunks,
+}
+
 /// A segment in use.
 pub(crate) struct Segment {
     pub(crate) file: SegmentFile,
@@ -47,19 +56,33 @@ pub(crate) struct Segment {
     pub(crate) live_bytes: u64,
     /// Chunks of streams that are not committed.
     pub(crate) open_chunks: u32,
+    /// Outcomes that must be durable before chunks in here may vanish: an Accept record without its chunks would look
+    /// like damage to a restart that does not find the outcome.
+    news_needed: u64,
+    holds: Holds,
     /// Older segments that entries in this one tell of, with the bytes of the entries that must be kept.
     pins: HashMap<u32, u64>,
 }
 
 impl Segment {
     pub(crate) fn new(file: SegmentFile, phase: Phase) -> Self {
-        Self { file, phase, trust: Trust::Sound, live_bytes: 0, open_chunks: 0, pins: HashMap::new() }
+        Self {
+            file,
+            phase,
+            trust: Trust::Sound,
+            live_bytes: 0,
+            open_chunks: 0,
+            news_needed: 0,
+            holds: Holds::Whole,
+            pins: HashMap::new(),
+        }
     }
 
-    /// Whether nothing in it counts any more.
-    fn is_dead(&self) -> bool {
+    /// Whether nothing in it counts any more, with so many outcomes durable.
+    fn is_dead(&self, news_durable: u64) -> bool {
         match self.phase {
             Phase::Evacuated => true,
+            Phase::Sealed(_) if self.holds == Holds::Chunks && news_durable < self.news_needed => false,
             Phase::Sealed(_) => self.live_bytes == 0 && self.open_chunks == 0 && self.pins.is_empty(),
             Phase::Active | Phase::Retired => false,
         }
@@ -150,9 +173,25 @@ impl Index {
         }
     }
 
+    /// Adds live bytes of a chunk to a segment.
+    pub(crate) fn charge_chunk(&mut self, serial: u32, bytes: u64) {
+        self.charge(serial, bytes);
+        if let Some(segment) = self.segments.get_mut(&serial) {
+            segment.holds = Holds::Chunks;
+        }
+    }
+
+    /// A restart is complete: nothing was applied that is not durable.
+    pub(crate) fn settle_down(&mut self) {
+        self.segments.values_mut().for_each(|segment| segment.news_needed = 0);
+    }
+
     /// Takes live bytes away from a segment.
     pub(crate) fn discharge(&mut self, serial: u32, bytes: u64) {
+        // The outcome that did it is counted next.
+        let news_needed = self.news_applied + 1;
         if let Some(segment) = self.segments.get_mut(&serial) {
+            segment.news_needed = news_needed;
             debug_assert!(segment.live_bytes >= bytes, "segment {serial} gives back more than it holds");
             segment.live_bytes = segment.live_bytes.saturating_sub(bytes);
         }
@@ -189,6 +228,7 @@ impl Index {
         if let Some(segment) = self.segments.get_mut(&chunk.place.serial) {
             segment.live_bytes += chunk_record_bytes(chunk.len);
             segment.open_chunks += 1;
+            segment.holds = Holds::Chunks;
         }
     }
 
@@ -221,7 +261,7 @@ impl Index {
         chunk.place = to;
         let bytes = chunk_record_bytes(chunk.len);
         self.discharge(from.serial, bytes);
-        self.charge(to.serial, bytes);
+        self.charge_chunk(to.serial, bytes);
     }
 
     /// Whether what the keeper read is still where it was, so that a copy is of use.
@@ -248,9 +288,11 @@ impl Index {
 
     /// The oldest segment in which nothing counts.
     pub(crate) fn dead(&self) -> Option<(u32, SegmentFile)> {
+        // With nothing free, outcomes may be waiting for this very room.
+        let news_durable = if self.free.is_empty() { u64::MAX } else { self.news_durable };
         self.segments
             .iter()
-            .find(|(_, segment)| segment.is_dead())
+            .find(|(_, segment)| segment.is_dead(news_durable))
             .map(|(serial, segment)| (*serial, segment.file.clone()))
     }
 

@@ -59,9 +59,9 @@ pub struct Damage {
 }
 
 const DAMAGES_MAX: usize = 100;
-/// A new run begins so far behind the last commit seen: the torn commit behind that one may have left no sound record,
-/// and the number after it must never exist, or it would prove the torn one.
-const UNPROVEN_COMMITS: u64 = 3;
+/// A new run begins so far behind the last commit seen: commits that failed or were torn may have left no sound record,
+/// and the numbers after theirs must never exist, or they would prove them.
+const UNPROVEN_COMMITS: u64 = 16;
 
 /// Something unsound that a scan found.
 #[derive(Clone, Copy, Debug)]
@@ -205,6 +205,7 @@ pub(super) fn restore(volume: u8, directory: &Path, disk: &Arc<dyn Disk>, option
     // The serial in between may stand in records of a batch that a crash tore off its header block.
     recovery.index.last_serial += 1;
     recovery.pin_voids();
+    recovery.index.settle_down();
     recovery.voids.retain(|(void, _)| recovery.index.segments.contains_key(void));
     let Recovery { index, report, commits, voids, lookup, hurts, .. } = recovery;
     let shared = Arc::new(Shared::new(volume, directory.to_path_buf(), Arc::clone(disk), options.clone(), index));
@@ -432,7 +433,9 @@ impl Recovery<'_> {
             }
             let chunks = large.chunks.clone();
             if complete {
-                chunks.iter().for_each(|chunk| self.index.charge(chunk.place.serial, chunk_record_bytes(chunk.len)));
+                chunks
+                    .iter()
+                    .for_each(|chunk| self.index.charge_chunk(chunk.place.serial, chunk_record_bytes(chunk.len)));
                 continue;
             }
             let Some(segment) = self.index.segments.get(&place.serial) else { continue };

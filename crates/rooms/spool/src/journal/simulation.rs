@@ -141,7 +141,11 @@ impl Simulation {
             return None;
         }
         let (_, restored) = restored.unwrap_or_else(|error| panic!("seed {}: {error:?}", self.seed));
-        assert_eq!(restored.report.damaged, 0, "seed {}: {:?}", self.seed, restored.report);
+        for damage in &restored.report.damages {
+            // Out of room, a large message may lose chunks before its end is written down; it has ended, though.
+            let known = damage.id.and_then(|id| self.known.get(&(id.0 as u32)));
+            assert!(known.is_some_and(Known::is_settled), "seed {}: {:?}", self.seed, restored.report);
+        }
         let shared = Arc::clone(&restored.shared);
         let mut recovered = Recovered::default();
         recovered.add(Arc::clone(&shared), restored.lookup);
