@@ -228,3 +228,26 @@ async fn run_exchange(shared: Arc<Shared>, question: Arc<Question>, deadline: In
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use policy::DnsName;
+
+    use super::*;
+    use crate::{Answer, RecordKind};
+
+    #[test]
+    fn an_answer_that_overtook_the_question_is_used() {
+        let shared = Arc::new(Shared::new(ResolverOptions::default()));
+        let (_lane, requests) = mpsc::channel(1);
+        let mut driver = Driver::new(Arc::clone(&shared), requests, SequenceKey([1, 2]));
+        let question = Question::new(&DnsName::parse("x.example").unwrap(), RecordKind::Mx);
+        let answer = Ok(Answer::NoData { ttl: Some(60) });
+        shared.shards.insert(Instant::now().into_std(), &Arc::new(question.clone()), answer.clone());
+        let (reply, mut told) = oneshot::channel();
+        driver.handle_request(Request { question, asked: Instant::now(), reply });
+        assert_eq!(told.try_recv().unwrap().unwrap().outcome, answer);
+        assert!(driver.waiting.is_empty());
+        assert_eq!((shared.stats().late_hits, shared.stats().queries()), (1, 0));
+    }
+}
