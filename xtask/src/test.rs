@@ -6,6 +6,8 @@ use crate::run::{found, root, run, run_with};
 /// Runs all tests, or those whose names hold one of `filters`.
 pub fn test(filters: &[&str]) -> Result<(), String> {
     packages::install()?;
+    // The acceptance tests drive this binary; same profile, so nothing is built twice.
+    run("cargo", &["build", "--quiet", "--package", "posthaste"])?;
     let peers = packages::peers();
     let peers = peers.to_string_lossy();
     let env = [("POSTHASTE_PEERS", &*peers)];
@@ -29,8 +31,8 @@ pub fn test(filters: &[&str]) -> Result<(), String> {
 fn loom() -> Result<(), String> {
     run_with(
         "cargo",
-        &["test", "--quiet", "--package", "fabric", "--release", "--tests", "--target-dir", "target/loom"],
-        &[("RUSTFLAGS", "--cfg loom"), ("LOOM_MAX_PREEMPTIONS", "3")],
+        &["test", "--quiet", "--package", "fabric", "--release", "--test", "loom", "--target-dir", "target/loom"],
+        &[("RUSTFLAGS", "--cfg loom")],
     )
 }
 
