@@ -16,6 +16,7 @@
 mod address;
 mod body;
 mod codec;
+pub mod dsn;
 mod envelope;
 mod event;
 mod handover;
