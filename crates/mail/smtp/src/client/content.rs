@@ -1,7 +1,7 @@
 //! The content of a message as DATA sends it (RFC 5321 §4.5.2): a dot before each line that starts with one, the final
 //! dot behind the last. Slices are split where a dot goes in between; no octet is copied.
 
-use memchr::memchr_iter;
+use memchr::memmem;
 
 /// How the content of a transaction is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Framing {
 
 /// Where in a line the octets sent so far end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum LineEnd {
+enum LineEnd {
     /// Behind CRLF, or before the first octet.
     #[default]
     Start,
@@ -29,28 +29,71 @@ pub enum LineEnd {
     Within,
 }
 
-impl LineEnd {
-    /// Splits `octets`, which follow on what this end saw, so that each piece but the first is to be preceded by a dot;
-    /// gives `(dot before it?, piece)` to `put`. A piece may be empty only if a dot goes before it.
-    pub fn split<'a>(&mut self, octets: &'a [u8], mut put: impl FnMut(DotBefore, &'a [u8])) {
-        let Some(&first) = octets.first() else { return };
-        let mut from = 0;
-        let mut dot = DotBefore::No;
-        if first == b'.' && matches!(self, Self::Start | Self::BareStart) {
-            dot = DotBefore::Yes;
-        }
-        for at in memchr_iter(b'\n', octets) {
-            if octets.get(at + 1) == Some(&b'.') {
-                put(dot, &octets[from..=at]);
-                (from, dot) = (at + 1, DotBefore::Yes);
-            }
-        }
-        put(dot, &octets[from..]);
-        self.advance(octets);
+/// Walks over content and doubles the dots that start a line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stuffing {
+    end: LineEnd,
+    /// Whether the dot that goes before the next octet is out already.
+    dotted: Dotted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Dotted {
+    #[default]
+    No,
+    Yes,
+}
+
+impl Stuffing {
+    /// At the start of the content.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Notes octets that were sent as they are.
-    pub fn advance(&mut self, octets: &[u8]) {
+    /// The next octets to send: either a dot of ours, or a piece taken off the front of `rest`. `None` when `rest` is
+    /// used up.
+    pub fn next<'a>(&mut self, rest: &mut &'a [u8]) -> Option<Piece<'a>> {
+        let octets: &'a [u8] = rest;
+        let first = *octets.first()?;
+        if first == b'.' && self.dotted == Dotted::No && matches!(self.end, LineEnd::Start | LineEnd::BareStart) {
+            self.dotted = Dotted::Yes;
+            return Some(Piece::Dot);
+        }
+        let len = memmem::find(octets, b"\n.").map_or(octets.len(), |at| at + 1);
+        let (piece, behind) = octets.split_at(len);
+        *rest = behind;
+        self.pass(piece);
+        Some(Piece::Octets(piece))
+    }
+
+    /// Notes octets that were sent as they are, a part of a piece for instance.
+    pub fn pass(&mut self, octets: &[u8]) {
+        if !octets.is_empty() {
+            self.dotted = Dotted::No;
+            self.end.advance(octets);
+        }
+    }
+
+    /// What ends the content: the final dot on a line of its own.
+    pub const fn final_dot(&self) -> &'static [u8] {
+        match self.end {
+            LineEnd::Start => b".\r\n",
+            LineEnd::BareStart | LineEnd::Cr | LineEnd::Within => b"\r\n.\r\n",
+        }
+    }
+}
+
+/// What [`Stuffing::next`] gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A dot that stands nowhere in the content.
+    Dot,
+    /// Octets of the content.
+    Octets(&'a [u8]),
+}
+
+impl LineEnd {
+    fn advance(&mut self, octets: &[u8]) {
         *self = match *octets {
             [] => return,
             [.., b'\r', b'\n'] => Self::Start,
@@ -60,23 +103,6 @@ impl LineEnd {
             _ => Self::Within,
         };
     }
-
-    /// What ends the content: the final dot on a line of its own.
-    pub const fn final_dot(self) -> &'static [u8] {
-        match self {
-            Self::Start => b".\r\n",
-            Self::BareStart | Self::Cr | Self::Within => b"\r\n.\r\n",
-        }
-    }
-}
-
-/// Whether a dot is put in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DotBefore {
-    /// One is.
-    Yes,
-    /// None is.
-    No,
 }
 
 #[cfg(test)]
@@ -101,24 +127,25 @@ mod tests {
 
     fn stuffed<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut end = LineEnd::default();
-        for piece in pieces {
-            end.split(piece, |dot, octets| {
-                if dot == DotBefore::Yes {
-                    out.push(b'.');
+        let mut stuffing = Stuffing::new();
+        for mut rest in pieces {
+            while let Some(piece) = stuffing.next(&mut rest) {
+                match piece {
+                    Piece::Dot => out.push(b'.'),
+                    Piece::Octets(octets) => out.extend_from_slice(octets),
                 }
-                out.extend_from_slice(octets);
-            });
+            }
         }
-        out.extend_from_slice(end.final_dot());
+        out.extend_from_slice(stuffing.final_dot());
         out
     }
 
     #[test]
-    fn a_line_without_dots_is_one_piece() {
-        let mut pieces = 0;
-        LineEnd::default().split(b"a\r\nb\r\nc.\r\n", |_, _| pieces += 1);
-        assert_eq!(pieces, 1);
+    fn content_without_dots_is_one_piece() {
+        let mut rest = &b"a\r\nb\r\nc.\r\n"[..];
+        let mut stuffing = Stuffing::new();
+        assert_eq!(stuffing.next(&mut rest), Some(Piece::Octets(b"a\r\nb\r\nc.\r\n")));
+        assert_eq!(stuffing.next(&mut rest), None);
     }
 
     proptest! {

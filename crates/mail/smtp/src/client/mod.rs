@@ -35,7 +35,7 @@ mod transaction;
 mod tests;
 
 pub use capabilities::{Capabilities, Extension};
-pub use content::{DotBefore, Framing, LineEnd};
+pub use content::{Framing, Piece as ContentPiece, Stuffing};
 pub use ending::{Ending, Garble};
 pub use output::{Output, Piece};
 pub use settings::{Ahead, Dialect, Grouping, Settings, Timeouts};
