@@ -17,6 +17,7 @@ mod journal;
 mod memory;
 mod options;
 mod read_gate;
+pub mod tools;
 
 pub use files::{Files, FilesHandle, FilesOpened, FilesSeat, FilesStream};
 pub use journal::record;

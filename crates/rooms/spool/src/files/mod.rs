@@ -9,6 +9,7 @@
 //! shares one among a hundred: some thousand messages a second at best.
 
 mod clerk;
+pub(crate) mod export;
 mod handle;
 mod layout;
 

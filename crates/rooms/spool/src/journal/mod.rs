@@ -37,14 +37,14 @@ pub use recovered::{Recovered, RecoveredMessage};
 pub use recovery::{Damage, RecoveryReport};
 pub use shared::{Figures, Health};
 pub use slots::RemainingRecipient;
-pub(crate) use slots::{Large, SlotKey, Slots};
+pub(crate) use slots::{ChunkAt, Large, SlotKey, Slots};
 pub use stream::JournalStream;
 
 use crate::Options;
 use crate::disk::{Disk, RealDisk};
 use fabric::{doorbell, lane, lane_with_room_bell};
-use recovery::Restored;
-use shared::Shared;
+pub(crate) use recovery::{IndexFiles, Restored, restore};
+pub(crate) use shared::Shared;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 use upkeep::Keeper;
-use volume::Volume;
+pub(crate) use volume::{Completion, Mail, Request, Stored, Ticket, Volume};
 use writer::Writer;
 
 /// Places in a lane's ring; more wait in the sender's overflow.
@@ -188,9 +188,9 @@ impl Drop for Journal {
     }
 }
 
-type Lock = Box<dyn Send + Sync>;
+pub(crate) type Lock = Box<dyn Send + Sync>;
 
-fn open_volume(
+pub(crate) fn open_volume(
     number: u8,
     directory: &Path,
     disk: &Arc<dyn Disk>,
@@ -202,7 +202,7 @@ fn open_volume(
         io::ErrorKind::WouldBlock => OpenError::Locked { directory: directory.to_path_buf() },
         _ => failed(error),
     })?;
-    let restored = recovery::restore(number, directory, disk, options).map_err(failed)?;
+    let restored = recovery::restore(number, directory, disk, options, IndexFiles::Trusted).map_err(failed)?;
     Ok((lock, restored))
 }
 

@@ -117,7 +117,7 @@ impl Plan {
         self.items.is_empty()
     }
 
-    /// Bytes that a message's Accept record takes, at most.
+    /// Bytes that a message's Accept record takes without its content, at most.
     pub(crate) fn accept_bytes_max(message: &Message, chunks: usize) -> u64 {
         // Each text has a length before it, and is cut at 65,535 octets.
         let address = |address: &message::Address| address.as_str().len() + 4;
@@ -129,12 +129,8 @@ impl Plan {
             + recipients.sum::<usize>()
             + envelope.envid.as_deref().map_or(0, text)
             + text(&message.reception.helo);
-        let resident = match &message.content {
-            Content::Resident(body) => body.len(),
-            Content::Spooled { .. } => 0,
-        };
         // 128: the fixed fields of metadata and chunk table, and the padding.
-        (HEADER_BYTES + 128 + meta + chunks * 4 + message.trace.len()) as u64 + resident
+        (HEADER_BYTES + 128 + meta + chunks * 4 + message.trace.len()) as u64
     }
 
     /// Bytes that a record of `n` entries takes.

@@ -44,7 +44,7 @@ struct Open {
 }
 
 impl Recovered {
-    pub(super) fn add(&mut self, shared: Arc<Shared>, lookup: BTreeMap<u32, Vec<(u32, SlotKey)>>) {
+    pub(crate) fn add(&mut self, shared: Arc<Shared>, lookup: BTreeMap<u32, Vec<(u32, SlotKey)>>) {
         shared.recovering.store(1, Ordering::Release);
         self.volumes.push_back(VolumeRecovered { shared, lookup, segment: None });
     }

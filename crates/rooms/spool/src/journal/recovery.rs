@@ -10,9 +10,7 @@
 //! comes behind the message that it tells of.
 
 use super::index::{Index, Phase, Segment, Trust, chunk_record_bytes};
-use super::record::{
-    AcceptMeta, BLOCK_BYTES, Entry, FLAG_MOVED, Fate, Finding, Kind, Place, Record, entries, parse, scan,
-};
+use super::record::{AcceptMeta, Entry, FLAG_MOVED, Fate, Finding, Kind, Place, Record, entries, parse, scan};
 use super::segment::{Contents, FIRST_RECORD, FileNumber, HeaderBlock, SegmentFile, Use};
 use super::shared::{Shared, count};
 use super::slots::{ChunkAt, Large, SlotKey};
@@ -35,6 +33,10 @@ pub struct RecoveryReport {
     pub segments: u64,
     /// Segments that had to be read whole, for want of an index file.
     pub scanned: u64,
+    /// Sound records of all kinds, whether they still count or not.
+    pub records: u64,
+    /// Octets of their bodies.
+    pub body_bytes: u64,
     /// Records of commits that were never durable: nobody was answered for them.
     pub torn: u64,
     /// Records that were refused to their senders when a sync failed.
@@ -87,10 +89,15 @@ pub(crate) fn load_contents(
     if let Some(contents) = Contents::read(disk, directory, file.number, serial) {
         return Ok((contents, None));
     }
+    let (contents, hurts) = read_contents(file, serial)?;
+    Ok((contents, Some(hurts)))
+}
+
+/// What a segment holds, by reading all of it.
+fn read_contents(file: &SegmentFile, serial: u32) -> io::Result<(Contents, Vec<Hurt>)> {
     let mut bytes = vec![0; file.bytes as usize];
     let read = read_up_to(&*file.file, &mut bytes, 0)?;
-    let (contents, hurts) = scan_contents(&bytes[..read], serial);
-    Ok((contents, Some(hurts)))
+    Ok(scan_contents(&bytes[..read], serial))
 }
 
 /// Goes through the bytes of a whole segment.
@@ -148,14 +155,26 @@ impl Commits {
     }
 }
 
+/// Whether a restart believes index files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IndexFiles {
+    /// Yes: bodies of sealed segments are not read.
+    Trusted,
+    /// No: every byte is read and checked.
+    Ignored,
+}
+
 /// The state of a restart.
-pub(super) struct Recovery<'a> {
+struct Recovery<'a> {
+    index_files: IndexFiles,
     disk: &'a Arc<dyn Disk>,
     directory: &'a Path,
     index: Index,
     report: RecoveryReport,
     commits: Commits,
     voids: Vec<(u32, u32)>,
+    /// Length of each segment by its header block.
+    lengths: HashMap<u32, u64>,
     /// Which segment's header block tells of which void one.
     tellers: Vec<(u32, u32)>,
     /// Where each segment's messages went: offset / 8 and slot, in order.
@@ -166,27 +185,35 @@ pub(super) struct Recovery<'a> {
 }
 
 /// What a restart hands on.
-pub(super) struct Restored {
-    pub(super) shared: Arc<Shared>,
-    pub(super) report: RecoveryReport,
-    pub(super) voids: Vec<(u32, u32)>,
+pub(crate) struct Restored {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) report: RecoveryReport,
+    pub(crate) voids: Vec<(u32, u32)>,
     /// Number of the first commit to come.
-    pub(super) commit: u64,
-    pub(super) lookup: BTreeMap<u32, Vec<(u32, SlotKey)>>,
+    pub(crate) commit: u64,
+    pub(crate) lookup: BTreeMap<u32, Vec<(u32, SlotKey)>>,
 }
 
 /// Reads a volume whose lock is held.
 ///
 /// # Errors
 /// Those of the disk: a segment that cannot be opened or read is no reason to lose what is in it by going on.
-pub(super) fn restore(volume: u8, directory: &Path, disk: &Arc<dyn Disk>, options: &Options) -> io::Result<Restored> {
+pub(crate) fn restore(
+    volume: u8,
+    directory: &Path,
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    index_files: IndexFiles,
+) -> io::Result<Restored> {
     let mut recovery = Recovery {
+        index_files,
         disk,
         directory,
         index: Index::new(),
         report: RecoveryReport::default(),
         commits: Commits::default(),
         voids: Vec::new(),
+        lengths: HashMap::new(),
         tellers: Vec::new(),
         lookup: BTreeMap::new(),
         chunks: HashMap::new(),
@@ -234,7 +261,7 @@ impl Recovery<'_> {
         for number in numbers {
             self.index.last_number = self.index.last_number.max(number.0);
             let file = self.disk.open(&number.segment_path(self.directory), Access::Write)?;
-            let bytes = u32::try_from(file.length()?).unwrap_or(u32::MAX) / BLOCK_BYTES as u32 * BLOCK_BYTES as u32;
+            let bytes = u32::try_from(file.length()?).unwrap_or(u32::MAX);
             let file = SegmentFile { number, file, bytes };
             match file.read_header()? {
                 None => headless.push(file),
@@ -265,7 +292,10 @@ impl Recovery<'_> {
             }
         }
         match header.state {
-            Use::Taken => _ = taken.insert(header.serial, file),
+            Use::Taken => {
+                self.lengths.insert(header.serial, header.bytes);
+                taken.insert(header.serial, file);
+            }
             Use::Free if file.bytes == segment_bytes => free.push((header.serial, file)),
             Use::Free => {
                 let _ = self.disk.remove(&file.number.segment_path(self.directory));
@@ -294,16 +324,23 @@ impl Recovery<'_> {
             }
             None if file.bytes == segment_bytes => {
                 // From now on a missing header block means damage.
-                file.mark(Use::Free, 0)?;
-                free.push((0, file));
+                if file.mark(Use::Free, 0).is_ok() {
+                    free.push((0, file));
+                }
             }
-            None => self.disk.remove(&file.number.segment_path(self.directory))?,
+            None => _ = self.disk.remove(&file.number.segment_path(self.directory)),
         }
         Ok(())
     }
 
     fn read_segment(&mut self, serial: u32, file: &SegmentFile) -> io::Result<()> {
-        let (contents, hurts) = load_contents(&**self.disk, self.directory, file, serial)?;
+        let (contents, hurts) = match self.index_files {
+            IndexFiles::Trusted => load_contents(&**self.disk, self.directory, file, serial)?,
+            IndexFiles::Ignored => {
+                let (contents, hurts) = read_contents(file, serial)?;
+                (contents, Some(hurts))
+            }
+        };
         let void_from = self.voids.iter().filter(|(void, _)| *void == serial).map(|(_, offset)| *offset).min();
         let is_void = |offset: u64| void_from.is_some_and(|from| offset >= u64::from(from));
         let mut kept = hurts.is_some().then(|| Contents::new(serial));
@@ -313,8 +350,10 @@ impl Recovery<'_> {
                 continue;
             }
             self.commits.see(record.header.commit);
+            self.report.records += 1;
+            self.report.body_bytes += u64::from(record.header.body_len);
             let end = u64::from(offset) + record.header.record_len();
-            if end > u64::from(file.bytes) && end > file.file.length()? {
+            if end > u64::from(file.bytes) {
                 // The index file knows of a record that the segment file has lost.
                 let (start, id) = (u64::from(offset), Some(record.header.id));
                 self.hurts.push((serial, file.clone(), Hurt { start, end, id, commit: Some(0) }));
@@ -326,6 +365,12 @@ impl Recovery<'_> {
             }
         }
         let hurts = hurts.into_iter().flatten().filter(|hurt| !is_void(hurt.start));
+        let length = self.lengths.get(&serial).copied().unwrap_or(0);
+        if kept.is_some() && length > u64::from(file.bytes) {
+            // Cut short; what was there, nobody knows without the index file.
+            let hurt = Hurt { start: u64::from(file.bytes), end: length, id: None, commit: Some(0) };
+            self.hurts.push((serial, file.clone(), hurt));
+        }
         let first = self.commits.last() + 1;
         let placed = hurts.map(|hurt| (serial, file.clone(), Hurt { commit: hurt.commit.or(Some(first)), ..hurt }));
         self.hurts.extend(placed);

@@ -72,7 +72,7 @@ impl Mail {
     /// Bytes that its record takes, at most.
     fn bytes_max(&self) -> u64 {
         match self {
-            Self::Message { message, .. } => Plan::accept_bytes_max(message, 0),
+            Self::Message { message, .. } => Plan::accept_bytes_max(message, 0) + message.content.len(),
             Self::Chunk { body, .. } => super::index::chunk_record_bytes(body.len() as u32),
             Self::Commit { message, chunks, .. } => Plan::accept_bytes_max(message, chunks.len()),
         }

@@ -1,0 +1,51 @@
+//! A volume that may not grow: mail is refused, outcomes are not, and room that comes back is used.
+
+mod support;
+
+use message::{Outcome, Spool, StoreError};
+use spool::{Health, Journal};
+use support::*;
+
+#[test]
+fn refuses_mail_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = small(dir.path());
+    options.volumes.truncate(1);
+    options.volume_bytes_max = 4 << 20;
+    let opened = Journal::open(options.clone(), 1).unwrap();
+    let mut seats = opened.seats;
+    drop(opened.recovered);
+    let journal = opened.journal;
+    let journal = engine::run_here(engine::LoopOptions::default(), |cx| async move {
+        let (spool, pump) = seats.remove(0).take(swap_in());
+        cx.spawn(engine::TaskKind("spool pump"), pump).detach();
+        let mut keys = Vec::new();
+        let refusal = loop {
+            match spool.store(message(keys.len() as u32, 1, 50_000)).await {
+                Ok(key) => keys.push(key),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refusal, StoreError::Full);
+        assert_eq!(journal.health(), [Health::Full]);
+        assert!(keys.len() > 30, "{} messages of 50,000 octets fit into 4 MiB less the reserve", keys.len());
+        // What is there can be read, and ended; then there is room again, without a restart.
+        for (n, key) in keys.iter().enumerate() {
+            assert_same(&spool.fetch(*key).await.unwrap(), n as u32, 1, 50_000);
+            spool.outcome(*key, 0, Outcome::Delivered);
+        }
+        let mut tries = 0;
+        while spool.store(message(1000, 1, 50_000)).await.is_err() {
+            tries += 1;
+            assert!(tries < 200, "room does not come back");
+            pause(&cx, 50).await;
+        }
+        assert_eq!(journal.health(), [Health::Good]);
+        journal
+    });
+    journal.unwrap().close();
+    with_journal(options, |_cx, spool, recovered| async move {
+        assert_eq!(recovered.len(), 1);
+        assert_same(&spool.fetch(recovered[0].key).await.unwrap(), 1000, 1, 50_000);
+    });
+}
