@@ -159,7 +159,7 @@ impl Config {
     }
 
     /// The options for mail to a domain (in A-labels) by a binding, which may have been chosen from a group. Resolving
-    /// takes some microseconds: keep the result with the queue, and ask again when the generation changes.
+    /// takes about a microsecond: keep the result with the queue, and ask again when the generation changes.
     #[must_use]
     pub fn domain_options(&self, domain: &str, binding: &str, group: Option<&str>) -> Arc<DomainOptions> {
         Arc::new(self.scopes.resolve(domain, binding, group))

@@ -42,7 +42,7 @@ pub struct OptionRow {
     pub documentation: &'static str,
 }
 
-/// Default and limits of one option, built by a chain that starts with [`default`] or [`derived`].
+/// Default and limits of one option, built by a chain that starts with `default` or `derived`.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// The value when no stanza sets the option.
