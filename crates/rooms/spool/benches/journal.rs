@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p spool --bench journal [-- DIRECTORY [SECONDS]]`. Writers are tasks on two loops; each waits until its
 //! message is durable before its next one, and reports it delivered, so that segments are given back and used again.
-//! Prints one JSON object a figure.
+//! With `--backlog COUNT` it queues that many messages instead, and measures the restart: time until the first message is
+//! there, until all are, and memory. Prints one JSON object a figure.
 
 use engine::{LoopOptions, Loops, Pool, TaskKind};
 use fabric::Slice;
@@ -21,7 +22,15 @@ const LOOPS: usize = 2;
 const CONTENT_BYTES: usize = 4096;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let all: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [flag, count, rest @ ..] = &all[..]
+        && flag == "--backlog"
+    {
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let directory = rest.first().map_or(scratch.path(), |path| Path::new(path));
+        return backlog(directory, count.parse().expect("a number of messages"));
+    }
+    let mut arguments = all.into_iter();
     let chosen = arguments.next().map(PathBuf::from);
     let seconds: f64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(3.0);
     let scratch = tempfile::tempdir().expect("a temporary directory");
@@ -96,6 +105,64 @@ fn run(directory: &Path, durability: Durability, name: &str, (volumes, writers):
     figure(&format!("{name}-calls"), sum(|f| f.writes) / stored, "pwritev/message");
     opened.journal.close();
     let _ = std::fs::remove_dir_all(&base);
+}
+
+/// Queues `count` messages, closes the journal, opens it again.
+fn backlog(directory: &Path, count: u32) {
+    let base = directory.join("backlog");
+    let mut options = Options::new(vec![base.join("0"), base.join("1")]);
+    options.durability = Durability::Memory;
+    let opened = Journal::open(options.clone(), 1).expect("the journal opens");
+    let (journal, mut seats) = (opened.journal, opened.seats);
+    drop(opened.recovered);
+    let filled = engine::run_here(LoopOptions::default(), |cx| async move {
+        let (spool, pump) = seats.remove(0).take(Pool::new("swap-in", 1, 64).expect("a pool"));
+        cx.spawn(TaskKind("spool pump"), pump).detach();
+        let writers: Vec<_> = (0..200)
+            .map(|writer| {
+                let spool = spool.clone();
+                cx.spawn(TaskKind("writer"), async move {
+                    let template = template(writer);
+                    for n in (writer..count).step_by(200) {
+                        let message = Arc::new(Message { id: MessageId::new(1, 1, 1, n), ..template.clone() });
+                        spool.store(message).await.expect("stored");
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.expect("a writer ends");
+        }
+    });
+    filled.expect("the loop runs");
+    journal.close();
+    let before = resident();
+    let start = Instant::now();
+    let opened = Journal::open(options, 1).expect("the journal opens again");
+    let opened_after = start.elapsed();
+    let mut recovered = opened.recovered;
+    let mut found = u32::from(recovered.next().is_some());
+    let first_after = start.elapsed();
+    let with_index = resident();
+    found += recovered.by_ref().count() as u32;
+    let all_after = start.elapsed();
+    drop(recovered);
+    assert_eq!(found, count, "every message comes back");
+    figure("backlog-messages", f64::from(count), "messages");
+    figure("backlog-open", opened_after.as_secs_f64(), "s");
+    figure("backlog-first", first_after.as_secs_f64(), "s");
+    figure("backlog-all", all_after.as_secs_f64(), "s");
+    figure("backlog-memory", (with_index - before) * 1024.0 / f64::from(count), "bytes/message");
+    figure("backlog-memory-after", (resident() - before) * 1024.0 / f64::from(count), "bytes/message");
+    opened.journal.close();
+    let _ = std::fs::remove_dir_all(&base);
+}
+
+/// Resident memory of this process in KiB.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok()).unwrap_or(0.0)
 }
 
 async fn write(cx: engine::LoopContext, seat: JournalSeat, writers: usize, seconds: f64, report: Sender<Vec<u64>>) {

@@ -1,5 +1,7 @@
 //! What every store must do, run against all three.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use engine::{LoopContext, LoopOptions, Loops, Pool, TaskKind};

@@ -1,5 +1,7 @@
 //! What happens to a journal whose bytes were hurt: each case with the outcome that `docs/formats/journal.md` promises.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use message::{Outcome, Spool, StoreError};

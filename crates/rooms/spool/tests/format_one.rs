@@ -1,5 +1,7 @@
 //! Journals and files of format 1, made by the first version: every later one reads them.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use message::Spool;

@@ -1,5 +1,7 @@
 //! A volume that may not grow: mail is refused, outcomes are not, and room that comes back is used.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use message::{Outcome, Spool, StoreError};

@@ -1,5 +1,7 @@
 //! The tools, while the server runs and after it stopped.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use engine::{LoopOptions, TaskKind};

@@ -7,7 +7,7 @@ use super::plan::{Item, Planned};
 use super::record::Place;
 use super::shared::{Health, count};
 use super::slots::Large;
-use super::volume::{Completion, FAILURES_MAX, Mail, Origin, Stored, Volume};
+use super::volume::{Completion, FAILURES_MAX, Mail, Origin, Stored, Volume, answer_to};
 use message::StoreError;
 use std::io;
 use std::sync::Arc;
@@ -90,8 +90,7 @@ impl Volume {
 
     /// The plan could not be written or synced: nothing of it counts.
     pub(super) fn fail(&mut self, error: &io::Error, now: Instant, done: &mut Vec<Completion>) {
-        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let answer = if full { StoreError::Full } else { StoreError::Failed };
+        let answer = answer_to(error);
         for item in self.plan.items.drain(..) {
             if let Planned::Commit { chunks, .. } = &item.what {
                 self.shared.abandon(chunks);

@@ -44,12 +44,15 @@ struct Run {
     /// Entries of the segment that tell of other segments.
     entries: Vec<Entry>,
     /// The messages that those deferrals are about, as far as they live.
-    targets: HashMap<Place, Option<SlotKey>>,
+    targets: Targets,
     /// `Index::transfers_dropped` at the start.
     dropped_before: u64,
     /// Outcomes that must be durable before the segment is given up: one of them may have superseded an entry in it.
     news_needed: u64,
 }
+
+/// Places that deferrals tell of, and the messages found there.
+type Targets = HashMap<Place, Option<SlotKey>>;
 
 enum Stage {
     Collect { next_slot: u32 },
@@ -136,11 +139,7 @@ impl Compaction {
     }
 
     /// Entries of the segment that other segments may need, and the places that deferrals among them tell of.
-    fn foreign_entries(
-        &self,
-        serial: u32,
-        file: &SegmentFile,
-    ) -> Option<(Vec<Entry>, HashMap<Place, Option<SlotKey>>)> {
+    fn foreign_entries(&self, serial: u32, file: &SegmentFile) -> Option<(Vec<Entry>, Targets)> {
         let (contents, _) = load_contents(&*self.shared.disk, &self.shared.directory, file, serial).ok()?;
         let index = self.shared.index();
         let mut found = Vec::new();

@@ -127,20 +127,6 @@ impl SimDisk {
         self.0.lock().unwrap().restart();
     }
 
-    /// Changes the bytes of a file behind everyone's back, durably.
-    pub(super) fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let data = Arc::clone(&self.0.lock().unwrap().files[path]);
-        let mut data = data.lock().unwrap();
-        change(&mut data.current);
-        data.durable = data.current.clone();
-    }
-
-    pub(super) fn bytes(&self, path: &Path) -> Vec<u8> {
-        let data = Arc::clone(&self.0.lock().unwrap().files[path]);
-        let data = data.lock().unwrap();
-        data.current.clone()
-    }
-
     pub(super) fn names(&self, directory: &Path) -> Vec<PathBuf> {
         let world = self.0.lock().unwrap();
         world.files.keys().filter(|path| path.parent() == Some(directory)).cloned().collect()

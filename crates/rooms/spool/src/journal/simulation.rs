@@ -393,7 +393,7 @@ fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
 
 #[test]
 fn power_cuts_at_any_call() {
-    for seed in seeds(0, 200) {
+    for seed in seeds(0, 100) {
         let cut = |chance: &mut Chance| Faults {
             cut_after: Some(1 + chance.below(250)),
             short_writes: 20,
@@ -405,7 +405,7 @@ fn power_cuts_at_any_call() {
 
 #[test]
 fn failing_syncs_and_power_cuts() {
-    for seed in seeds(1000, 150) {
+    for seed in seeds(1000, 80) {
         let faults = |chance: &mut Chance| Faults {
             cut_after: chance.hits(50).then(|| 1 + chance.below(300)),
             failing_syncs: (0..chance.below(4)).map(|_| 5 + chance.below(60)).collect(),
@@ -417,10 +417,90 @@ fn failing_syncs_and_power_cuts() {
 
 #[test]
 fn a_disk_that_fills_up() {
-    for seed in seeds(2000, 100) {
+    for seed in seeds(2000, 60) {
         let mut simulation = Simulation::new(seed);
         simulation.options.volume_bytes_max = (3 + simulation.chance.below(6)) * (64 << 10);
         let cut = |chance: &mut Chance| Faults { cut_after: Some(1 + chance.below(400)), ..Faults::default() };
         simulation.run(5, cut);
     }
+}
+
+impl Simulation {
+    /// Stores one message and says what was answered, and the number it had.
+    fn store_one(&mut self, life: &mut Life) -> (u32, Result<StoreKey, message::StoreError>) {
+        self.store(life);
+        let mut done = Vec::new();
+        while done.is_empty() {
+            life.volume.commit(self.now, &mut done);
+        }
+        let Completion { result, .. } = done[0];
+        let key = result.map(|stored| match stored {
+            Stored::Message(key) => key,
+            Stored::Chunk(_) => panic!("a chunk for a message"),
+        });
+        if let Ok(key) = key {
+            self.complete(Ticket { port: 0, seat: self.serial }, Some(Stored::Message(key)));
+        }
+        (self.serial, key)
+    }
+}
+
+#[test]
+fn a_failed_sync_costs_its_batch_and_nothing_else() {
+    for seed in 0..20 {
+        let mut simulation = Simulation::new(seed);
+        let mut life = simulation.start().unwrap();
+        for _ in 0..5 {
+            simulation.store_one(&mut life).1.unwrap();
+        }
+        simulation.disk.set_faults(Faults { failing_syncs: [1].into(), ..Faults::default() });
+        let (refused, answer) = simulation.store_one(&mut life);
+        assert_eq!(answer, Err(message::StoreError::Failed));
+        assert_eq!(life.shared.health(), Health::Degraded);
+        for _ in 0..5 {
+            simulation.store_one(&mut life).1.unwrap();
+        }
+        // Refused is refused: once the next commit is durable, the message cannot come back.
+        simulation.unanswered.remove(&refused);
+        simulation.disk.power_cut();
+        assert_eq!(simulation.known.len(), 10);
+        let mut life = simulation.start().unwrap();
+        assert_eq!(simulation.known.len(), 10);
+        // What was durable in the segment that was left is copied out, and the segment given back.
+        simulation.now += Duration::from_secs(1);
+        for _ in 0..100 {
+            life.keeper.step(simulation.now);
+            simulation.commit(&mut life);
+        }
+        assert!(life.shared.index().segments.values().all(|segment| segment.trust == super::index::Trust::Sound));
+        simulation.disk.power_cut();
+        simulation.start().unwrap();
+    }
+}
+
+#[test]
+fn two_failures_in_a_row_stop_the_volume() {
+    let mut simulation = Simulation::new(1);
+    let mut life = simulation.start().unwrap();
+    for _ in 0..5 {
+        life.keeper.step(simulation.now);
+    }
+    let (_, key) = simulation.store_one(&mut life);
+    simulation.disk.set_faults(Faults { dead: true, ..Faults::default() });
+    for _ in 0..2 {
+        assert_eq!(simulation.store_one(&mut life).1, Err(message::StoreError::Failed));
+    }
+    assert_eq!(life.shared.health(), Health::Stopped);
+    simulation.disk.set_faults(Faults::default());
+    assert_eq!(simulation.store_one(&mut life).1, Err(message::StoreError::Failed), "only a restart clears it");
+    // What is there can still be read, and ended in memory.
+    let (_, slot) = SlotKey::of(key.unwrap());
+    life.shared.fetch(slot).unwrap();
+    for recipient in 0..3 {
+        life.volume.handle(Request::Outcome { key: slot, recipient, outcome: Outcome::Delivered }, simulation.now);
+    }
+    life.volume.commit(simulation.now, &mut Vec::new());
+    assert!(life.shared.fetch(slot).is_err());
+    simulation.disk.power_cut();
+    simulation.start().unwrap();
 }

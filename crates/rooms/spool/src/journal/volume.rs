@@ -156,8 +156,8 @@ pub(crate) struct Volume {
     pub(super) unsynced_since: Option<Instant>,
     pub(super) voids: Vec<(u32, u32)>,
     pub(super) failures_in_row: u32,
-    /// Not to try making segments before.
-    make_after: Option<Instant>,
+    /// Not to try making segments before, and why.
+    make_after: Option<(Instant, io::ErrorKind)>,
     /// A segment was sealed since the keeper was last told.
     news_for_keeper: bool,
 }
@@ -260,11 +260,11 @@ impl Volume {
                 Filled::Nothing => return self.sync_if_due(now),
                 Filled::NeedsRoom(purpose) => {
                     stuck = purpose;
-                    if self.roll(purpose, now).is_err() {
+                    if let Err(error) = self.roll(purpose, now) {
                         self.drop_transfers();
                         // Outcomes wait in memory, and ask again after the usual delay.
                         self.news_since = self.news_since.map(|_| now);
-                        return self.refuse_mail(StoreError::Full, done);
+                        return self.refuse_mail(answer_to(&error), done);
                     }
                 }
             }
@@ -315,9 +315,11 @@ impl Volume {
 
     /// Puts into the plan what fits, outcomes first.
     fn fill(&mut self, now: Instant, done: &mut Vec<Completion>) -> Filled {
-        let may_take_mail = self.mail.is_empty() || self.gate(now);
-        if !may_take_mail {
-            self.refuse_mail(StoreError::Full, done);
+        // Mail is taken only while a segment is left for outcomes and compaction.
+        if !self.mail.is_empty()
+            && let Err(error) = self.provide(1, now)
+        {
+            self.refuse_mail(answer_to(&error), done);
         }
         (self.entries_planned, self.transfers_planned) = (0, 0);
         let wanted = if !self.entries.is_empty() || !self.shared.index().transfers.is_empty() {
@@ -434,19 +436,14 @@ impl Volume {
         }
     }
 
-    /// Whether mail may be taken: only while a segment is left for outcomes and compaction.
-    fn gate(&mut self, now: Instant) -> bool {
-        self.provide(1, now).is_ok()
-    }
-
     /// Sees to it that `wanted` segments are free.
     fn provide(&mut self, wanted: usize, now: Instant) -> io::Result<()> {
         while self.shared.index().free.len() < wanted {
-            if self.make_after.is_some_and(|after| now < after) {
-                return Err(io::ErrorKind::StorageFull.into());
+            if let Some((_, kind)) = self.make_after.filter(|(after, _)| now < *after) {
+                return Err(kind.into());
             }
             if let Err(error) = self.shared.make_segment(wanted) {
-                self.make_after = Some(now + MAKE_RETRY);
+                self.make_after = Some((now + MAKE_RETRY, error.kind()));
                 return Err(error);
             }
         }
@@ -564,6 +561,14 @@ enum Filled {
     Nothing,
     /// The first thing in line does not fit into this segment.
     NeedsRoom(Purpose),
+}
+
+/// What a sender is told when the disk says this.
+pub(super) fn answer_to(error: &io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Failed,
+    }
 }
 
 fn write_header(active: &mut Active, voids: &[(u32, u32)]) -> io::Result<()> {
