@@ -100,6 +100,8 @@ fn other_protocols_hear_the_refusal_although_they_go_on_talking() {
     request.resize(100_000, b'x');
     browser.send(request);
     assert!(browser.reply().starts_with("421 4.7.0"));
+    // The end in order, not a reset that may overtake the reply.
+    assert_eq!(browser.stream.read(&mut [0; 10]).unwrap(), 0);
 }
 
 #[test]

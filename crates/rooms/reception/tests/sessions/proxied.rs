@@ -40,5 +40,6 @@ fn no_header_no_session() {
 fn a_header_from_elsewhere_is_not_believed() {
     let house = House::new("proxy_protocol = \"required\"\nproxy_from = [\"10.0.0.0/8\"]");
     let mut client = house.client();
+    client.send("PROXY TCP4 10.0.0.1 198.51.100.1 4000 25\r\n");
     assert_eq!(client.rest(), "");
 }
