@@ -12,6 +12,7 @@ pub struct Site {
     folder: tempfile::TempDir,
     /// The SMTP listener's port.
     pub port: u16,
+    server: String,
     listener: String,
     extra: String,
 }
@@ -20,13 +21,26 @@ impl Site {
     /// A site whose listener `mx` takes mail for everywhere from loopback; `extra` is more TOML, with `[domain…]`.
     pub fn new(extra: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { folder, port: free_port(), listener: "relay_from = [\"127.0.0.0/8\"]\n".into(), extra: extra.into() }
+        Self {
+            folder,
+            port: free_port(),
+            server: String::new(),
+            listener: "relay_from = [\"127.0.0.0/8\"]\n".into(),
+            extra: extra.into(),
+        }
     }
 
     /// Replaces the lines of `[listener.mx]` other than protocol and bind.
     #[must_use]
     pub fn listener(mut self, lines: &str) -> Self {
         self.listener = lines.into();
+        self
+    }
+
+    /// Adds lines to `[server]`.
+    #[must_use]
+    pub fn server(mut self, lines: &str) -> Self {
+        self.server = lines.into();
         self
     }
 
@@ -57,9 +71,9 @@ impl Site {
         let (data, log, run) = (at("spool"), at("log"), at("run"));
         let _ = write!(
             text,
-            "[server]\nhostname = \"mx.accept.test\"\ndata_dir = \"{data}\"\nlog_dir = \"{log}\"\nrun_dir = \"{run}\"\n\n\
+            "[server]\nhostname = \"mx.accept.test\"\ndata_dir = \"{data}\"\nlog_dir = \"{log}\"\nrun_dir = \"{run}\"\n{}\n\
              [listener.mx]\nprotocol = \"smtp\"\nbind = [\"127.0.0.1:{}\"]\n{}\n",
-            self.port, self.listener
+            self.server, self.port, self.listener
         );
         if !self.extra.contains("[log.") {
             text.push_str("[log.main]\nformat = \"ec\"\npath = \"mainlog.ec\"\n\n");

@@ -27,16 +27,8 @@ fn a_transaction_under_way_finishes_and_the_server_ends_with_zero() {
 
 #[test]
 fn a_transaction_that_does_not_finish_gets_421_at_the_deadline() {
-    let site = Site::new("[domain.\"*\"]\nroute = \"hold:\"\n").listener("relay_from = [\"127.0.0.0/8\"]\n");
-    let mut site = site;
-    site.set_extra("[domain.\"*\"]\nroute = \"hold:\"\n");
-    let text =
-        std::fs::read_to_string(site.config()).unwrap().replace("[server]\n", "[server]\ndrain_timeout = \"2s\"\n");
-    let config = site.path("drain.toml");
-    std::fs::write(&config, text).unwrap();
-    let mut server = site.start_with(|command| {
-        command.args(["--config"]).arg(&config);
-    });
+    let site = Site::new("[domain.\"*\"]\nroute = \"hold:\"\n").server("drain_timeout = \"2s\"\n");
+    let mut server = site.start();
     let mut client = server.connect();
     client.hello();
     client.command("MAIL FROM:<s@a.test>", 250);

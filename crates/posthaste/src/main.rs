@@ -1,2 +1,49 @@
-//! The mail transfer agent: command line and composition
-fn main() {}
+//! The mail transfer agent: command line and composition. No logic of mail lives here; rooms have it.
+
+mod allocator;
+mod cli;
+mod demo;
+mod dialogue;
+mod failure;
+mod generation;
+mod handing;
+mod inspect;
+mod main_loop;
+mod operate;
+mod remote;
+mod run;
+mod send;
+mod server;
+mod shard;
+mod show;
+mod spool_tools;
+mod store;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run { config } => run::run(config),
+        Command::Demo { messages, once } => {
+            demo::demo(messages, if once { demo::GoOn::No } else { demo::GoOn::UntilInterrupted })
+        }
+        Command::CheckConfig { file } => show::check(&file),
+        Command::ShowConfig { file, scope } => show::show(&file, scope.as_deref()),
+        Command::Console { server, words } => remote::console(&server, &words),
+        Command::Queue { server, command } => remote::queue(&server, &command),
+        Command::Spool { place, command } => spool_tools::spool(&place, &command),
+        Command::Send(args) => send::send(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                eprintln!("posthaste: {text}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}

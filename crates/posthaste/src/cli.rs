@@ -1,0 +1,162 @@
+//! The command line: stable from the first release, tests and operators depend on it.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A mail transfer agent for people who send and receive mail by the million.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve; without a file: on loopback only, with everything below ./var
+    Run {
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Serve on loopback with a local sink, push mail through, and go on serving until Ctrl-C
+    Demo {
+        /// How many messages to push through
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        messages: u32,
+        /// End after the messages instead of going on serving
+        #[arg(long)]
+        once: bool,
+    },
+    /// Validate a configuration: errors with their position and what would be right; exit 1 if there are any
+    CheckConfig {
+        /// The configuration
+        file: PathBuf,
+    },
+    /// What a scope resolves to, each value with where it comes from
+    ShowConfig {
+        /// The configuration
+        file: PathBuf,
+        /// `server`, `listener.NAME`, `domain.NAME`, `binding.NAME/domain.NAME`, …; without it: everything
+        scope: Option<String>,
+    },
+    /// Operator commands to a running server, one here or any number interactively
+    Console {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// The command; without one, commands are read from standard input
+        words: Vec<String>,
+    },
+    /// Look at the queues of a running server
+    Queue {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: QueueCommand,
+    },
+    /// Look into the spool; works while the server runs, too
+    Spool {
+        #[command(flatten)]
+        place: SpoolArgs,
+        #[command(subcommand)]
+        command: SpoolCommand,
+    },
+    /// Inject a message by SMTP
+    Send(SendArgs),
+}
+
+/// Which server to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The console socket; default: what the configuration says, else ./var/run/console.sock
+    #[arg(long, value_name = "PATH", global = true)]
+    pub(crate) socket: Option<PathBuf>,
+    /// The configuration that names the socket
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueCommand {
+    /// Sums, and the largest queues
+    Summary,
+    /// The recipients of one queue, or of all
+    Show {
+        /// A domain container's name
+        domain: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+}
+
+/// Which spool to read.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolArgs {
+    /// The configuration that says where the spool is; default: the built-in one, below ./var
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON for programs, one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolCommand {
+    /// Messages that are not done yet, with what each recipient waits for
+    List,
+    /// A message as it lies in the spool
+    Cat {
+        /// Its id, printed or in full
+        id: String,
+    },
+    /// Verify every checksum; exit 1 if anything is damaged
+    Check,
+    /// Write all messages to a folder, two files each: envelope and content
+    Export {
+        /// A folder that does not exist yet or is empty
+        folder: PathBuf,
+    },
+    /// Read messages from such a folder into the spool; the server must not be running
+    Import {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
+/// A message to inject.
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// Where to: host:port
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2525")]
+    pub(crate) to_server: String,
+    /// The reverse-path; empty for none
+    #[arg(long, default_value = "")]
+    pub(crate) from: String,
+    /// A recipient; may be repeated
+    #[arg(long, required = true)]
+    pub(crate) to: Vec<String>,
+    /// A Subject header, if the message is made here
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+    /// The text of the message; without it and without a file, standard input
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) text: Option<String>,
+    /// A file with a whole message: headers, empty line, body
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

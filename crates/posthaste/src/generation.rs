@@ -1,0 +1,41 @@
+//! One generation of the configuration as a loop uses it: the router's questions and the containers' limits.
+
+use config::Config;
+use message::Container;
+use routing::Router;
+use scheduling::Limits;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A generation on one loop, with what was asked of it before.
+pub(crate) struct Generation {
+    pub(crate) config: Arc<Config>,
+    pub(crate) router: Router<Config>,
+    limits: HashMap<(Arc<str>, Arc<str>), Arc<Limits>>,
+}
+
+/// Limits that are remembered; beyond it all are forgotten and asked for again.
+const LIMITS_MAX: usize = 100_000;
+
+impl Generation {
+    /// A loop's view of `config`.
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        let router = Router::new(config.clone());
+        Self { config, router, limits: HashMap::new() }
+    }
+
+    /// The limits of a container; the same options give the same `Arc` as long as they are remembered.
+    pub(crate) fn limits(&mut self, container: &Container) -> Arc<Limits> {
+        let key = (container.options.clone(), container.binding.clone());
+        if let Some(limits) = self.limits.get(&key) {
+            return limits.clone();
+        }
+        if self.limits.len() >= LIMITS_MAX {
+            self.limits.clear();
+        }
+        let options = self.config.domain_options(&container.options, &container.binding, None);
+        let limits = Arc::new(Limits::from(&*options));
+        self.limits.insert(key, limits.clone());
+        limits
+    }
+}

@@ -1,0 +1,215 @@
+//! What the console answers: the commands of an operator, from one table.
+
+use crate::failure::Failure;
+use crate::run;
+use crate::server::Server;
+use console::{Answer, Command, Commands};
+use scheduling::{ContainerRow, EntryPlace, EntryRow, Summary, Wait};
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::rc::Rc;
+use tokio::sync::Notify;
+
+/// Every command; help is written from it.
+const TABLE: &[Command] = &[
+    Command { usage: "help", about: "These commands." },
+    Command { usage: "summary", about: "Sessions, queues, connections and counts in one view." },
+    Command { usage: "queue summary", about: "The queues, largest first, and what each waits for." },
+    Command { usage: "queue show [DOMAIN] [LIMIT]", about: "Recipients of one container, or of all." },
+    Command { usage: "queue flush DOMAIN|all", about: "Makes delayed mail active now." },
+    Command { usage: "threads stats", about: "The thread pools." },
+    Command { usage: "pool resize NAME THREADS [BACKLOG]", about: "Changes a pool while it runs." },
+    Command { usage: "memory", about: "Memory by type, and of the process." },
+    Command { usage: "loops", about: "The event loops: tasks, polls, stalls." },
+    Command { usage: "spool", about: "The store: messages, segments, health." },
+    Command { usage: "dns stats", about: "The resolver's counters." },
+    Command { usage: "logs", about: "Rows written and dropped." },
+    Command { usage: "reopen logs", about: "Opens the log files anew." },
+    Command { usage: "reload", about: "Reads the configuration again." },
+    Command { usage: "version", about: "Which release this is." },
+    Command { usage: "pid", about: "The process id." },
+    Command { usage: "shutdown", about: "Drains and ends, as SIGTERM does." },
+];
+
+/// Answers one server's operators.
+pub(crate) struct Operator {
+    server: Rc<Server>,
+    file: Option<PathBuf>,
+    generation: Cell<u64>,
+    shutdown: Notify,
+}
+
+impl Operator {
+    /// For `server`, whose configuration is in `file`.
+    pub(crate) fn new(server: Rc<Server>, file: Option<PathBuf>) -> Rc<Self> {
+        Rc::new(Self { server, file, generation: Cell::new(0), shutdown: Notify::new() })
+    }
+
+    /// Serves the console socket; a socket that cannot be had is said on standard error, and mail goes on.
+    pub(crate) async fn serve(self: Rc<Self>) {
+        let path = self.server.config().console.socket.clone();
+        if let Err(error) = console::serve(&path, self).await {
+            eprintln!("console socket {}: {error}", path.display());
+        }
+    }
+
+    /// Completes when an operator asks for the end.
+    pub(crate) async fn shutdown_asked(&self) {
+        self.shutdown.notified().await;
+    }
+
+    /// Reads the configuration again; a bad one changes nothing.
+    pub(crate) fn reload(&self) -> Answer {
+        let Some(file) = &self.file else { return Answer::refused("the built-in configuration has nothing to reload") };
+        let generation = self.generation.get() + 1;
+        match run::load_generation(file, generation) {
+            Ok(config) => {
+                self.generation.set(generation);
+                match self.server.reload(config) {
+                    Ok(notes) => Answer::done(
+                        format!("configuration {} is in effect{notes}", file.display()),
+                        json!({ "generation": generation }),
+                    ),
+                    Err(failure) => Answer::refused(format!("reload failed, nothing changed: {failure}")),
+                }
+            }
+            Err(failure) => Answer::refused(format!("reload failed, nothing changed: {failure}")),
+        }
+    }
+
+    async fn carry_out(&self, words: &[&str]) -> Result<Answer, Failure> {
+        Ok(match words {
+            ["help"] => {
+                Answer::done(console::help(TABLE), json!(TABLE.iter().map(|row| row.usage).collect::<Vec<_>>()))
+            }
+            ["version"] => Answer::done(env!("CARGO_PKG_VERSION"), json!(env!("CARGO_PKG_VERSION"))),
+            ["pid"] => Answer::done(std::process::id().to_string(), json!(std::process::id())),
+            ["summary"] => self.server.summary().await?,
+            ["queue", "summary"] | ["mailq"] => queues(&self.server.containers().await?, self.server.totals().await?),
+            ["queue", "show"] => self.show(None, 100).await?,
+            ["queue", "show", domain] => self.show(Some(domain), 100).await?,
+            ["queue", "show", domain, limit] => match limit.parse() {
+                Ok(limit) => self.show((*domain != "all").then_some(*domain), limit).await?,
+                Err(_) => Answer::refused(format!("`{limit}` is no number of recipients")),
+            },
+            ["queue", "flush", domain] => {
+                let flushed = self.server.flush(domain).await?;
+                Answer::done(format!("{flushed} queues flushed"), json!({ "queues": flushed }))
+            }
+            ["threads", "stats"] => self.server.threads(),
+            ["pool", "resize", name, rest @ ..] => self.resize(name, rest),
+            ["memory"] => self.server.memory(),
+            ["loops"] => self.server.loops(),
+            ["spool"] => self.server.spool(),
+            ["dns", "stats"] => self.server.dns(),
+            ["logs"] => self.server.logs(),
+            ["reopen", "logs"] => {
+                self.server.reopen_logs();
+                Answer::done("log files are opened anew", Value::Null)
+            }
+            ["reload"] => self.reload(),
+            ["shutdown"] => {
+                self.shutdown.notify_one();
+                Answer::done("shutting down", Value::Null)
+            }
+            other => Answer::refused(format!("no command `{}`; `help` lists them", other.join(" "))),
+        })
+    }
+
+    fn resize(&self, name: &str, rest: &[&str]) -> Answer {
+        let numbers: Option<Vec<usize>> = rest.iter().map(|word| word.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some([threads]) => self.server.resize(name, *threads, None),
+            Some([threads, backlog]) => self.server.resize(name, *threads, Some(*backlog)),
+            _ => Answer::refused("usage: pool resize NAME THREADS [BACKLOG]"),
+        }
+    }
+
+    async fn show(&self, domain: Option<&str>, limit: usize) -> Result<Answer, Failure> {
+        let entries = self.server.entries(domain.map(str::to_owned), limit).await?;
+        let mut text = String::new();
+        for (container, entry) in &entries {
+            let _ = writeln!(text, "{}", entry_line(container, entry));
+        }
+        let value = entries.iter().map(|(container, entry)| {
+            json!({
+                "container": container, "id": entry.id.nth(entry.recipient).to_string(), "full_id": entry.id.full(),
+                "recipient": entry.recipient, "attempts": entry.attempts, "place": place(entry),
+                "received": entry.received.seconds(), "not_before": not_before(entry),
+            })
+        });
+        Ok(Answer::done(text.trim_end(), Value::Array(value.collect())))
+    }
+}
+
+impl Commands for Operator {
+    async fn answer(&self, words: Vec<String>) -> Answer {
+        let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+        self.carry_out(&words).await.unwrap_or_else(|failure| Answer::refused(failure.to_string()))
+    }
+}
+
+fn place(entry: &EntryRow) -> &'static str {
+    match entry.place {
+        EntryPlace::Active => "active",
+        EntryPlace::Delayed { .. } => "delayed",
+    }
+}
+
+/// Seconds since the epoch before which the recipient is not tried; 0 if it may be tried now.
+fn not_before(entry: &EntryRow) -> u64 {
+    match entry.place {
+        EntryPlace::Active => 0,
+        EntryPlace::Delayed { until } => until.seconds(),
+    }
+}
+
+fn entry_line(container: &str, entry: &EntryRow) -> String {
+    let id = entry.id.nth(entry.recipient);
+    let (attempts, place) = (entry.attempts, place(entry));
+    format!("[{place}/{container}] {id} Created: {} Attempts: {attempts}", entry.received.seconds())
+}
+
+/// Why a queue does not move, in words.
+fn wait(wait: &Wait) -> String {
+    match wait {
+        Wait::Empty => "empty".into(),
+        Wait::Moving => "moving".into(),
+        Wait::Dialling => "opening a connection".into(),
+        Wait::NoPermit => "waits for one of the server's connections".into(),
+        Wait::AtLimit => "as many connections as its options allow".into(),
+        Wait::Delayed { until } => format!("delayed until {}", until.seconds()),
+        Wait::Paused { until } => format!("unreachable, next connection at {}", until.seconds()),
+        Wait::Suspended => "suspended".into(),
+        Wait::Held => "held by its route".into(),
+    }
+}
+
+fn queues(rows: &[ContainerRow], total: Summary) -> Answer {
+    let mut text = format!("{:32} {:>9} {:>9} {:>6}  {}\n", "Binding/Domain", "AQ", "DQ", "C", "state");
+    for row in rows {
+        let name = format!("{}/{}", row.container.binding, row.container.name);
+        let _ = writeln!(
+            text,
+            "{name:32} {:>9} {:>9} {:>6}  {}",
+            row.active,
+            row.delayed,
+            row.connections,
+            wait(&row.wait)
+        );
+    }
+    let _ = write!(text, "{:32} {:>9} {:>9} {:>6}", "Total", total.active, total.delayed, total.connections);
+    let value: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "binding": &*row.container.binding, "domain": &*row.container.name, "aq": row.active, "dq": row.delayed,
+                "connections": row.connections, "wait": wait(&row.wait),
+            })
+        })
+        .collect();
+    let total = json!({ "active": total.active, "delayed": total.delayed, "leased": total.leased, "containers": total.containers });
+    Answer::done(text, json!({ "queues": value, "total": total }))
+}

@@ -1,0 +1,73 @@
+//! Commands to a running server: `console` and `queue`.
+
+use crate::cli::{QueueCommand, ServerArgs};
+use crate::failure::Failure;
+use crate::run;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn socket(args: &ServerArgs) -> Result<PathBuf, Failure> {
+    match &args.socket {
+        Some(socket) => Ok(socket.clone()),
+        None => Ok(run::load_or_builtin(args.config.as_deref())?.console.socket.clone()),
+    }
+}
+
+fn ask(args: &ServerArgs, words: &[String]) -> Result<(), Failure> {
+    let answer = console::ask(&socket(args)?, words, PATIENCE).map_err(|error| Failure::caused("no answer", &error))?;
+    if !answer.ok {
+        return Err(Failure::new(answer.text));
+    }
+    if args.json {
+        println!("{}", answer.value);
+    } else if !answer.text.is_empty() {
+        println!("{}", answer.text);
+    }
+    Ok(())
+}
+
+/// One command, or all that standard input has.
+pub(crate) fn console(args: &ServerArgs, words: &[String]) -> Result<(), Failure> {
+    if !words.is_empty() {
+        return ask(args, words);
+    }
+    let prompt = || {
+        if std::io::stdin().is_terminal() {
+            print!("posthaste> ");
+            // A terminal that is gone ends the input as well.
+            let _ = std::io::stdout().flush();
+        }
+    };
+    prompt();
+    for line in std::io::stdin().lock().lines() {
+        let line = line.map_err(|error| Failure::caused("cannot read a command", &error))?;
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        match words.first().map(String::as_str) {
+            Some("quit" | "exit") => break,
+            Some(_) => {
+                if let Err(failure) = ask(args, &words) {
+                    eprintln!("{failure}");
+                }
+            }
+            None => {}
+        }
+        prompt();
+    }
+    Ok(())
+}
+
+/// `queue summary` and `queue show`.
+pub(crate) fn queue(args: &ServerArgs, command: &QueueCommand) -> Result<(), Failure> {
+    let words = match command {
+        QueueCommand::Summary => vec!["queue".to_owned(), "summary".to_owned()],
+        QueueCommand::Show { domain, limit } => {
+            let domain = domain.clone().unwrap_or_else(|| "all".into());
+            vec!["queue".into(), "show".into(), domain, limit.to_string()]
+        }
+    };
+    ask(args, &words)
+}

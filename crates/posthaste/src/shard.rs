@@ -1,0 +1,331 @@
+//! What one event loop holds, and how a message passes through it between the rooms.
+//!
+//! ```text
+//!  reception ─ stored ─► Shard ─ route ─► own scheduler ──► dispatcher
+//!                          └───── lane ─► the loop that owns the container
+//! ```
+
+use crate::generation::Generation;
+use crate::handing::{Handed, owner};
+use crate::main_loop::{LoopDelivery, LoopReception};
+use crate::server::Observer;
+use crate::store::StoreHandle;
+use config::Config;
+use engine::{LoopContext, Pressure, PressureGauge, TaskKind};
+use fabric::{Doorbell, LaneReceiver, LaneSender};
+use message::{Container, Event, EventSink, Message, Queued, Routed, Spool as _, StoreError, StoreKey, UnixMicros};
+use record::Recorder;
+use routing::Plan as _;
+use scheduling::{ContainerRow, QueueFull, Scheduler};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The events of one loop: to the logs, and to an observer if there is one.
+pub(crate) struct Events {
+    pub(crate) recorder: Recorder,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl EventSink for Events {
+    fn event(&self, event: &Event<'_>) {
+        self.recorder.event(event);
+        if let Some(observer) = &self.observer {
+            observer.observe(event);
+        }
+    }
+}
+
+/// One event loop's part of the server.
+pub(crate) struct Shard {
+    pub(crate) context: LoopContext,
+    pub(crate) generation: RefCell<Generation>,
+    pub(crate) scheduler: Rc<RefCell<Scheduler>>,
+    pub(crate) spool: StoreHandle,
+    pub(crate) events: Rc<Events>,
+    lanes: RefCell<Vec<LaneSender<Handed>>>,
+    /// Recipients for which the scheduler had no place; they are in the spool and come again.
+    late: RefCell<VecDeque<Handed>>,
+    pressure: PressureGauge,
+    /// Both hold the shard in turn; [`Shard::detach`] cuts the circle.
+    delivery: RefCell<Option<LoopDelivery>>,
+    reception: RefCell<Option<Rc<LoopReception>>>,
+}
+
+/// Recipients moved from lanes into queues before other tasks get their turn.
+const STEP: usize = 256;
+
+impl Shard {
+    /// A shard without delivery and reception, which are attached before its first message.
+    pub(crate) fn new(
+        context: LoopContext,
+        generation: Generation,
+        scheduler: Rc<RefCell<Scheduler>>,
+        spool: StoreHandle,
+        events: Rc<Events>,
+        lanes: Vec<LaneSender<Handed>>,
+        pressure: PressureGauge,
+    ) -> Self {
+        Self {
+            context,
+            generation: RefCell::new(generation),
+            scheduler,
+            spool,
+            events,
+            lanes: RefCell::new(lanes),
+            late: RefCell::default(),
+            pressure,
+            delivery: RefCell::default(),
+            reception: RefCell::default(),
+        }
+    }
+
+    /// Attaches the loop's delivery.
+    pub(crate) fn attach(&self, delivery: LoopDelivery) {
+        *self.delivery.borrow_mut() = Some(delivery);
+    }
+
+    /// Attaches the loop's reception.
+    pub(crate) fn attach_reception(&self, reception: Rc<LoopReception>) {
+        *self.reception.borrow_mut() = Some(reception);
+    }
+
+    /// Lets go of delivery and reception, which hold the shard: the end of the loop.
+    pub(crate) fn detach(&self) {
+        self.delivery.borrow_mut().take();
+        self.reception.borrow_mut().take();
+    }
+
+    fn delivery(&self) -> Option<LoopDelivery> {
+        self.delivery.borrow().clone()
+    }
+
+    fn work_came(&self) {
+        if let Some(delivery) = self.delivery() {
+            delivery.work_came();
+        }
+    }
+
+    /// Now, as the queues and logs count it.
+    pub(crate) fn unix(&self) -> UnixMicros {
+        UnixMicros(self.context.clock().unix().0)
+    }
+
+    /// A message was stored: each recipient goes to its queue.
+    pub(crate) fn stored(&self, message: &Arc<Message>, key: StoreKey) {
+        let now = self.unix();
+        for index in 0..message.envelope.recipients.len() as u16 {
+            let routed = self.route(message, index);
+            let container = match &routed {
+                Routed::To(container) => Some(&**container),
+                Routed::Refused(_) => None,
+            };
+            self.events.event(&Event::Received { at: now, message, recipient: index, container });
+            let queued = Queued {
+                key,
+                id: message.id,
+                recipient: index,
+                attempts: 0,
+                received: message.reception.at,
+                not_before: UnixMicros(0),
+                message: Some(message.clone()),
+            };
+            self.hand(routed, message, queued);
+        }
+        self.ring();
+    }
+
+    /// A recipient that a restart found.
+    pub(crate) fn recovered(&self, message: &Arc<Message>, queued: Queued) {
+        let routed = self.route(message, queued.recipient);
+        self.hand(routed, message, queued);
+    }
+
+    fn route(&self, message: &Message, index: u16) -> Routed {
+        let recipient = &message.envelope.recipients[usize::from(index)];
+        self.generation.borrow_mut().router.route(&recipient.address)
+    }
+
+    fn hand(&self, routed: Routed, message: &Arc<Message>, queued: Queued) {
+        match routed {
+            Routed::To(container) => {
+                let mut lanes = self.lanes.borrow_mut();
+                let owner = owner(&container, lanes.len());
+                if owner == self.context.index() {
+                    drop(lanes);
+                    self.enqueue(Handed { container, queued });
+                } else {
+                    lanes[owner].send(Handed { container, queued });
+                }
+            }
+            Routed::Refused(reply) => {
+                if let Some(delivery) = self.delivery() {
+                    delivery.refuse(message.clone(), queued, reply);
+                }
+            }
+        }
+    }
+
+    /// Rings the other loops for what was handed to them, and our own dispatcher.
+    pub(crate) fn ring(&self) {
+        let own = self.context.index();
+        for (index, lane) in self.lanes.borrow_mut().iter_mut().enumerate() {
+            if index != own {
+                lane.ring();
+            }
+        }
+        self.work_came();
+    }
+
+    fn enqueue(&self, handed: Handed) {
+        let Handed { container, queued } = handed;
+        let copy = Queued { message: None, ..queued.clone() };
+        let mut generation = self.generation.borrow_mut();
+        let result = self
+            .scheduler
+            .borrow_mut()
+            .enqueue(&container, queued, self.unix(), |container| generation.limits(container));
+        if let Err(QueueFull) = result {
+            self.late.borrow_mut().push_back(Handed { container, queued: copy });
+        }
+    }
+
+    /// Takes what other loops hand over, for as long as the loop runs; to be spawned once.
+    pub(crate) async fn take_over(self: Rc<Self>, mut bell: Doorbell, mut lanes: Vec<LaneReceiver<Handed>>) {
+        loop {
+            let mut taken = 0;
+            for lane in &mut lanes {
+                taken += lane.drain(STEP, |handed| self.enqueue(handed));
+            }
+            if taken > 0 {
+                self.work_came();
+                self.context.yield_now().await;
+            } else {
+                bell.wait().await;
+            }
+        }
+    }
+
+    /// A few times a second: logs, overflowing lanes, recipients without a place.
+    pub(crate) async fn tend(self: Rc<Self>) {
+        loop {
+            self.context.timers().sleep(std::time::Duration::from_millis(100)).await;
+            self.events.recorder.flush();
+            if self.pressure.now() > Pressure::Normal {
+                self.scheduler.borrow_mut().drop_resident();
+            }
+            for lane in self.lanes.borrow_mut().iter_mut() {
+                lane.flush();
+                lane.ring();
+            }
+            let late = self.late.borrow().len().min(STEP);
+            for _ in 0..late {
+                let handed = self.late.borrow_mut().pop_front();
+                if let Some(handed) = handed {
+                    self.enqueue(handed);
+                }
+            }
+        }
+    }
+
+    /// A new generation: routes of what comes, limits of what waits, and then, in steps, routes of what waits.
+    pub(crate) fn reload(self: &Rc<Self>, config: &Arc<Config>) {
+        let mut generation = self.generation.borrow_mut();
+        *generation = Generation::new(config.clone());
+        self.scheduler.borrow_mut().reconfigure(self.unix(), |container| generation.limits(container));
+        drop(generation);
+        if let Some(reception) = &*self.reception.borrow() {
+            reception.set_config(config);
+        }
+        if let Some(delivery) = self.delivery() {
+            delivery.set_config(config);
+        }
+        self.work_came();
+        self.context.spawn(TaskKind("reroute"), self.clone().reroute()).detach();
+    }
+
+    /// Routes anew what waits in containers whose route is not the configured one any more: held mail above all.
+    async fn reroute(self: Rc<Self>) {
+        for row in self.stale_containers() {
+            let mut left = row.active as usize + row.delayed as usize;
+            while left > 0 {
+                let taken = self.scheduler.borrow_mut().withdraw(&row.container, left.min(STEP), self.unix());
+                if taken.is_empty() {
+                    break;
+                }
+                left -= taken.len();
+                for queued in taken {
+                    self.route_again(&row.container, queued).await;
+                }
+                self.ring();
+                self.context.yield_now().await;
+            }
+        }
+    }
+
+    async fn route_again(&self, container: &Arc<Container>, queued: Queued) {
+        let message = match &queued.message {
+            Some(message) => Ok(message.clone()),
+            None => self.spool.fetch(queued.key).await,
+        };
+        match message {
+            Ok(message) => {
+                let routed = self.route(&message, queued.recipient);
+                self.hand(routed, &message, queued);
+            }
+            // It cannot be read now: it stays where it was, and delivery meets the same trouble with its own handling.
+            Err(_) => self.enqueue(Handed { container: container.clone(), queued }),
+        }
+    }
+
+    /// Containers whose mail would go another way today.
+    fn stale_containers(&self) -> Vec<ContainerRow> {
+        let (scheduler, generation, now) = (self.scheduler.borrow(), self.generation.borrow(), self.unix());
+        let (mut stale, mut from) = (Vec::new(), Some(0));
+        while let Some(at) = from {
+            let page = scheduler.containers(at, STEP, now);
+            from = page.next;
+            let is_stale = |row: &ContainerRow| {
+                let container = &row.container;
+                // The agent of an address literal is its address, which no configuration changes.
+                !container.name.starts_with('[')
+                    && generation.config.declared(&container.options).agent != container.agent
+            };
+            stale.extend(page.rows.into_iter().filter(is_stale));
+        }
+        stale
+    }
+}
+
+/// The events of a loop, as rooms hold them.
+#[derive(Clone)]
+pub(crate) struct LoopEvents(pub(crate) Rc<Events>);
+
+impl EventSink for LoopEvents {
+    fn event(&self, event: &Event<'_>) {
+        self.0.event(event);
+    }
+}
+
+/// Where reception hands stored messages on.
+#[derive(Clone)]
+pub(crate) struct Onwards(pub(crate) Rc<Shard>);
+
+impl reception::Onward for Onwards {
+    fn stored(&self, message: Arc<Message>, key: StoreKey) {
+        self.0.stored(&message, key);
+    }
+}
+
+/// The way in for messages that delivery makes: stored as received mail is, then queued.
+#[derive(Clone)]
+pub(crate) struct Injector(pub(crate) Rc<Shard>);
+
+impl delivery::Inject for Injector {
+    async fn inject(&self, message: Arc<Message>) -> Result<(), StoreError> {
+        let key = self.0.spool.store(message.clone()).await?;
+        self.0.stored(&message, key);
+        Ok(())
+    }
+}
