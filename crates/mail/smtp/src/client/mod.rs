@@ -197,6 +197,11 @@ impl Client {
         self.peer.mails_max.is_some_and(|max| self.begun >= max)
     }
 
+    /// Whether the connection is over; [`ClientEvent::Closed`] says why.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
     /// Whether no transaction is under way.
     pub fn is_idle(&self) -> bool {
         self.open.is_empty()
