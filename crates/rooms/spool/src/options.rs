@@ -18,6 +18,9 @@ pub enum Durability {
     Memory,
 }
 
+/// Free segments with which mail can go on: one to be written, one that is left for outcomes and compaction.
+pub(crate) const FREE_FOR_MAIL: usize = 2;
+
 /// Settings of the journal.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -90,6 +93,8 @@ impl Options {
         self.large_message_bytes = self.large_message_bytes.clamp(1, bytes / 8);
         self.chunk_bytes = self.chunk_bytes.clamp(4096, bytes / 8);
         self.batch_bytes_max = self.batch_bytes_max.max(4096);
+        self.spare_segments = self.spare_segments.max(FREE_FOR_MAIL as u32);
+        self.free_segments_max = self.free_segments_max.max(self.spare_segments + 1);
         Ok(self)
     }
 }

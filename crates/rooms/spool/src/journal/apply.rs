@@ -84,7 +84,7 @@ impl Volume {
             self.news_since = None;
         }
         if stored > 0 && self.shared.health() == Health::Full {
-            self.shared.set_health(self.health_apart_from_room());
+            self.shared.set_health(self.shared.health_apart_from_room());
         }
     }
 
@@ -131,11 +131,6 @@ impl Volume {
         self.seal(now);
         let health = if self.failures_in_row >= FAILURES_MAX { Health::Stopped } else { Health::Degraded };
         self.shared.set_health(health);
-    }
-
-    fn health_apart_from_room(&self) -> Health {
-        let failed = self.shared.counters.failures.load(std::sync::atomic::Ordering::Relaxed) > 0;
-        if failed { Health::Degraded } else { Health::Good }
     }
 
     /// Answers all mail that waits.

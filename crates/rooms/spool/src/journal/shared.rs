@@ -151,6 +151,11 @@ impl Shared {
         self.health.store(health as u8, Ordering::Relaxed);
     }
 
+    /// How the volume is once it has room.
+    pub(crate) fn health_apart_from_room(&self) -> Health {
+        if self.counters.failures.load(Ordering::Relaxed) > 0 { Health::Degraded } else { Health::Good }
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;

@@ -122,7 +122,7 @@ impl Simulation {
             seed,
             chance: Chance::new(seed),
             disk: SimDisk::new(seed),
-            options,
+            options: options.fitted().unwrap(),
             now: Instant::now(),
             serial: 0,
             known: BTreeMap::new(),

@@ -7,7 +7,8 @@
 use super::compaction::Compaction;
 use super::index::Phase;
 use super::segment::Use;
-use super::shared::{Shared, count};
+use super::shared::{Health, Shared, count};
+use crate::options::FREE_FOR_MAIL;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ impl Keeper {
         if self.write_index() || self.release() || self.provide(now) || self.trim() {
             return Step::Worked;
         }
+        self.clear_full();
         self.compaction.step(now)
     }
 
@@ -88,7 +90,7 @@ impl Keeper {
     }
 
     fn provide(&mut self, now: Instant) -> bool {
-        let wanted = self.shared.options.spare_segments.max(1) as usize;
+        let wanted = self.shared.options.spare_segments as usize;
         if self.shared.index().free.len() >= wanted || self.make_after.is_some_and(|after| now < after) {
             return false;
         }
@@ -97,11 +99,17 @@ impl Keeper {
         made.is_ok()
     }
 
+    /// There is room for mail again: nobody need try to store some to find that out.
+    fn clear_full(&self) {
+        if self.shared.health() == Health::Full && self.shared.index().free.len() >= FREE_FOR_MAIL {
+            self.shared.set_health(self.shared.health_apart_from_room());
+        }
+    }
+
     fn trim(&mut self) -> bool {
         let surplus = {
             let mut index = self.shared.index();
-            let keep =
-                (self.shared.options.free_segments_max as usize).max(self.shared.options.spare_segments as usize + 1);
+            let keep = self.shared.options.free_segments_max as usize;
             if index.free.len() > keep { index.free.pop_back() } else { None }
         };
         surplus.map(|file| self.remove(file.number)).is_some()
