@@ -4,7 +4,7 @@
 
 mod support;
 
-use message::{Outcome, Spool, StoreError};
+use message::{Outcome, Spool, StoreError, UnixMicros};
 use spool::{Health, Journal};
 use support::*;
 
@@ -50,5 +50,31 @@ fn refuses_mail_and_recovers() {
     with_journal(options, |_cx, spool, recovered| async move {
         assert_eq!(recovered.len(), 1);
         assert_same(&spool.fetch(recovered[0].key).await.unwrap(), 1000, 1, 50_000);
+    });
+}
+
+#[test]
+fn outcomes_are_kept_when_mail_is_refused() {
+    const ATTEMPTS: u16 = 20_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = small(dir.path());
+    options.volumes.truncate(1);
+    options.volume_bytes_max = 4 << 20;
+    with_journal(options.clone(), |cx, spool, _| async move {
+        let key = spool.store(message(0, 1, 100)).await.unwrap();
+        let mut n = 1;
+        while spool.store(message(n, 1, 20_000)).await.is_ok() {
+            n += 1;
+        }
+        // Half a megabyte of entries, ten times what is left of the segment.
+        for attempts in 1..=ATTEMPTS {
+            spool.outcome(key, 0, Outcome::Deferred { until: UnixMicros(u64::from(attempts)), attempts });
+        }
+        pause(&cx, 200).await;
+        assert_eq!(spool.store(message(n, 1, 20_000)).await, Err(StoreError::Full));
+    });
+    with_journal(options, |_cx, _spool, mut recovered| async move {
+        recovered.sort_by_key(|found| found.message.id.0 as u32);
+        assert_eq!(recovered[0].recipients[0].attempts, ATTEMPTS);
     });
 }

@@ -11,8 +11,8 @@ use super::sim_disk::{Chance, Faults, SimDisk};
 use super::slots::{ChunkAt, SlotKey};
 use super::upkeep::Keeper;
 use super::volume::{Completion, Mail, Request, Stored, Ticket, Volume};
-use crate::Options;
 use crate::disk::Disk;
+use crate::{Durability, Options};
 use fabric::Slice;
 use message::{
     Address, Body, BodyType, Content, Dots, Envelope, Message, MessageId, Notify, Outcome, Protocol, Reception,
@@ -370,7 +370,8 @@ impl Simulation {
                 }
             }
             // What a failed sync left in the page cache looks durable after a kill, and is not: nothing to be proven there.
-            if !self.disk.is_cut() && failures == 0 && self.chance.hits(30) {
+            let weak = self.options.durability != Durability::Durable;
+            if weak || (!self.disk.is_cut() && failures == 0 && self.chance.hits(30)) {
                 self.disk.kill()
             } else {
                 self.disk.power_cut()
@@ -412,6 +413,16 @@ fn failing_syncs_and_power_cuts() {
             ..Faults::default()
         };
         Simulation::new(seed).run(5, faults);
+    }
+}
+
+/// Under the weaker classes the end of the process, at any moment, loses nothing either.
+#[test]
+fn kills_under_weaker_classes() {
+    for seed in seeds(3000, 40) {
+        let mut simulation = Simulation::new(seed);
+        simulation.options.durability = if seed % 2 == 0 { Durability::Relaxed } else { Durability::Memory };
+        simulation.run(5, |_| Faults { short_writes: 20, ..Faults::default() });
     }
 }
 
