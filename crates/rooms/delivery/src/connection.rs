@@ -4,6 +4,7 @@
 //! begin, writes all there is to write in one call, settles what was decided, and waits for whatever comes next.
 
 use crate::Neighbours;
+use crate::failing::{fail_all, fail_one};
 use crate::host::{Failure, Target};
 use crate::leased::{Leased, Number};
 use crate::report::Due;
@@ -14,7 +15,7 @@ use crate::site::{Site, Unroutable};
 use crate::writing::{Loaded, Next, Position};
 use engine::{Gauge, Seat, Stream, Timer, Waiting};
 use message::dsn::Action;
-use message::{BodyType, Closing, Content, Dial, Message, MessageId, Reply, Spool, StoreError, Verdict};
+use message::{BodyType, Closing, Content, Dial, Message, MessageId, Reply, Spool, Stage, StoreError, Verdict};
 use smallvec::SmallVec;
 use smtp::client::{
     Client, ClientEvent, Dialect, Ending, Extension, Framing, Output, Piece, Sent, Transaction, TransactionId,
@@ -30,8 +31,6 @@ use std::time::Instant;
 
 /// Spooled content is read in pieces of this many octets.
 const PIECE_BYTES: usize = 256 << 10;
-/// Leases that one dial fails for good, before it lets the dispatcher look again.
-const FAILED_LEASES_MAX: usize = 1_000;
 
 /// Serves a dial: the whole life of one connection of a container.
 pub(crate) async fn run<N: Neighbours>(room: Rc<Room<N>>, dial: Dial, _seat: Seat) {
@@ -85,59 +84,6 @@ async fn unless_stopped<F: Future + Unpin>(stop: &mut Waiting, mut future: F) ->
         Pin::new(&mut future).poll(context).map(Some)
     })
     .await
-}
-
-/// Gives a failure to one lease: the container as a whole waits before it is tried again.
-async fn fail_one<N: Neighbours>(room: &Rc<Room<N>>, site: &Site, mut number: Number<N>, failure: Failure) {
-    fail(room, site, &number, &failure, Verdict::Transient).await;
-    number.close(Closing::Unreachable);
-}
-
-/// Gives a failure to everything that waits now, in bounded steps.
-async fn fail_all<N: Neighbours>(room: &Rc<Room<N>>, site: &Site, mut number: Number<N>, failure: Failure) {
-    for _ in 0..FAILED_LEASES_MAX {
-        if room.is_draining() || !room.reports.has_room() {
-            break;
-        }
-        if fail(room, site, &number, &failure, Verdict::Permanent).await == Leasing::Empty {
-            break;
-        }
-        room.context.yield_now().await;
-    }
-    number.close(Closing::Done);
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leasing {
-    Some,
-    Empty,
-}
-
-async fn fail<N: Neighbours>(
-    room: &Rc<Room<N>>,
-    site: &Site,
-    number: &Number<N>,
-    failure: &Failure,
-    verdict: Verdict,
-) -> Leasing {
-    let Some(leased) = number.lease(site.options.max_recipients_per_batch as usize) else { return Leasing::Empty };
-    let key = leased.key;
-    let Some(mut leased) = leased.with_message().await else { return Leasing::Some };
-    let Some(message) = leased.message().cloned() else { return Leasing::Some };
-    let trial = Trial {
-        container: &site.container,
-        connection: failure.connection,
-        peer: failure.peer,
-        stage: failure.stage,
-        sent: 0,
-        reply: &failure.reply,
-    };
-    let mut dues = Vec::new();
-    while let Some(recipient) = leased.pop() {
-        dues.extend(room.settle(key, &message, recipient, verdict, &trial, Success::PassedOn, &site.options));
-    }
-    room.report(ReportJob { key, message, dues }, &site.options);
-    Leasing::Some
 }
 
 /// A transaction under way.
@@ -261,7 +207,7 @@ impl<N: Neighbours> Connection<N> {
 
     /// What the end means for the container; `None` if the host never greeted.
     fn closing(&self, ending: &Ending) -> Option<Closing> {
-        let idle = ending.stage() == message::Stage::Idle;
+        let idle = ending.stage() == Stage::Idle;
         match ending {
             _ if self.course == Course::Greeting => None,
             Ending::Quit | Ending::Abandoned { .. } => Some(Closing::Done),
@@ -470,7 +416,7 @@ impl<N: Neighbours> Connection<N> {
         turn
     }
 
-    fn settle(&mut self, id: TransactionId, recipient: u16, verdict: Verdict, stage: message::Stage, reply: &Reply) {
+    fn settle(&mut self, id: TransactionId, recipient: u16, verdict: Verdict, stage: Stage, reply: &Reply) {
         self.delivered += u32::from(verdict == Verdict::Delivered);
         let (connection, peer) = (self.id, self.peer());
         let success = match self.site.settings.dialect {
@@ -480,7 +426,10 @@ impl<N: Neighbours> Connection<N> {
         };
         let Some(job) = self.jobs.iter_mut().find(|job| job.transaction == id) else { return };
         let Some(leased) = job.leased.take(recipient) else { return };
-        let trial = Trial { container: &self.site.container, connection, peer, stage, sent: job.sent, reply };
+        // A recipient that was refused before had none of it, though others did.
+        let had_content = matches!(stage, Stage::SendingBody | Stage::ReadingConfirmation);
+        let sent = if had_content { job.sent } else { 0 };
+        let trial = Trial { container: &self.site.container, connection, peer, stage, sent, reply };
         let options = &self.site.options;
         let due = self.room.settle(job.leased.key, &job.message, leased, verdict, &trial, success, options);
         job.dues.extend(due);

@@ -27,6 +27,7 @@ mod connection;
 mod counters;
 mod delivery;
 mod dispatcher;
+mod failing;
 mod host;
 mod identity;
 mod idle;

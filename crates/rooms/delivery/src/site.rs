@@ -232,7 +232,8 @@ fn shuffled(hosts: &[&PlanHost], seed: u64) -> Vec<IpAddr> {
         let first = host.addresses.first().map(IpAddr::is_ipv4);
         for (number, &ip) in (0_u64..).zip(&host.addresses) {
             let second_family = first != Some(ip.is_ipv4());
-            let (host_chance, chance) = (mixed(seed ^ host_number), mixed(seed ^ host_number << 32 ^ number));
+            // Drawn from different streams, or the order of hosts would settle that of their addresses.
+            let (host_chance, chance) = (mixed(seed ^ host_number), mixed(!seed ^ host_number << 32 ^ number));
             keyed.push((host.preference, host_chance, second_family, chance, ip));
         }
     }
