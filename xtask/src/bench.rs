@@ -3,7 +3,7 @@
 use crate::run::{root, run, run_with};
 
 /// Runs one benchmark, or lists them.
-pub fn bench(args: &[&str]) -> Result<(), String> {
+pub(crate) fn bench(args: &[&str]) -> Result<(), String> {
     run("cargo", &["build", "--release", "--quiet", "--package", "posthaste", "--package", "bench"])?;
     let program = root().join("target/release/bench");
     let server = root().join("target/release/posthaste");

@@ -8,7 +8,7 @@ fn pages() -> Vec<(&'static str, String)> {
 }
 
 /// Writes every generated page.
-pub fn write() -> Result<(), String> {
+pub(crate) fn write() -> Result<(), String> {
     for (path, text) in pages() {
         std::fs::write(root().join(path), text).map_err(|error| format!("{path}: {error}"))?;
     }
@@ -16,7 +16,7 @@ pub fn write() -> Result<(), String> {
 }
 
 /// Fails if a page in the tree is not what its table says.
-pub fn check() -> Result<(), String> {
+pub(crate) fn check() -> Result<(), String> {
     for (path, text) in pages() {
         if std::fs::read_to_string(root().join(path)).unwrap_or_default() != text {
             return Err(format!("{path} is not what the tables say: run `cargo xtask docs`"));

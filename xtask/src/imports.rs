@@ -18,7 +18,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("reception", &["config", "engine", "fabric", "message", "policy", "smtp"]),
     ("spool", &["engine", "fabric", "message"]),
     ("routing", &["config", "message", "policy"]),
-    ("scheduling", &["config", "message"]),
+    ("scheduling", &["config", "fabric", "message"]),
     ("delivery", &["config", "engine", "fabric", "message", "policy", "smtp"]),
     ("record", &["message"]),
 ];
@@ -30,7 +30,7 @@ const TOP: &[&str] = &["posthaste", "acceptance", "bench", "xtask"];
 const UNSAFE: &[&str] = &["fabric", "engine"];
 
 /// Compares the table with what cargo says, and the lints of each crate with the rule on `unsafe`.
-pub fn check() -> Result<(), String> {
+pub(crate) fn check() -> Result<(), String> {
     let text = output("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .or_else(|_| output("cargo", &["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;

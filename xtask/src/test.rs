@@ -4,7 +4,7 @@ use crate::packages;
 use crate::run::{found, root, run, run_with};
 
 /// Runs all tests, or those whose names hold one of `filters`.
-pub fn test(filters: &[&str]) -> Result<(), String> {
+pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
     packages::install()?;
     // The acceptance tests drive this binary; same profile, so nothing is built twice.
     run("cargo", &["build", "--quiet", "--package", "posthaste"])?;
@@ -37,7 +37,7 @@ fn loom() -> Result<(), String> {
 }
 
 /// Runs each fuzz target for `seconds`, with the nightly toolchain and cargo-fuzz.
-pub fn fuzz(seconds: u32) -> Result<(), String> {
+pub(crate) fn fuzz(seconds: u32) -> Result<(), String> {
     let targets = root().join("fuzz/fuzz_targets");
     let limit = format!("-max_total_time={seconds}");
     let entries = std::fs::read_dir(&targets).map_err(|error| format!("{}: {error}", targets.display()))?;

@@ -1,4 +1,5 @@
 //! Every kind of row against its golden file, and what is written reads back the same.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 use fabric::Slice;
 use message::{

@@ -1,4 +1,5 @@
 //! A log that does not take its rows, or is moved away, must never hold the loop back.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 use message::{Event, EventSink as _, MessageId, Rejection, UnixMicros};
 use record::{LogSpec, LogWriters, RowFormat};

@@ -1,4 +1,5 @@
 //! Operators on a real socket, the well-behaved and the others.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 use console::{Answer, AskError, Commands, ask, serve};
 use serde_json::json;
