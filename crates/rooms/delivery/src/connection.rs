@@ -12,7 +12,7 @@ use crate::reporter::ReportJob;
 use crate::room::Room;
 use crate::settling::{Success, Trial};
 use crate::site::{Site, Unroutable};
-use crate::writing::{Loaded, Next, Position};
+use crate::writing::{Cargo, Loaded, Next, Position};
 use engine::{Gauge, Seat, Stream, Timer, Waiting};
 use message::dsn::Action;
 use message::{BodyType, Closing, Content, Dial, Message, MessageId, Reply, Spool, Stage, StoreError, Verdict};
@@ -87,19 +87,29 @@ async fn unless_stopped<F: Future + Unpin>(stop: &mut Waiting, mut future: F) ->
 }
 
 /// A transaction under way.
-pub(crate) struct Job<N: Neighbours> {
-    pub(crate) transaction: TransactionId,
-    pub(crate) message: Arc<Message>,
+struct Job<N: Neighbours> {
+    transaction: TransactionId,
+    message: Arc<Message>,
     leased: Leased<N>,
     /// Octets of trace header and content that the peer took.
     sent: u64,
     dues: Vec<Due>,
 }
 
+impl<N: Neighbours> Cargo for Job<N> {
+    fn transaction(&self) -> TransactionId {
+        self.transaction
+    }
+
+    fn message(&self) -> &Message {
+        &self.message
+    }
+}
+
 /// A lease whose message is being fetched.
 type Fetching<N> = Pin<Box<dyn Future<Output = Option<(Leased<N>, BodyType)>>>>;
 
-pub(crate) struct Connection<N: Neighbours> {
+struct Connection<N: Neighbours> {
     room: Rc<Room<N>>,
     site: Rc<Site>,
     target: Target,
