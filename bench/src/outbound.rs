@@ -30,7 +30,7 @@ pub(crate) fn outbound(request: &Request) -> Result<(), String> {
     let config = format!(
         "[listener.mx]\nprotocol = \"smtp\"\nbind = [\"127.0.0.1:{port}\"]\nrelay_from = [\"127.0.0.0/8\"]\n\
          max_messages_per_session = 0\nmax_recipients_per_session = 0\n\
-         [domain.\"*\"]\nroute = \"smtp://{address}\"\nmax_connections = {n}\n"
+         [domain.\"*\"]\nroute = \"smtp://{address}\"\nmax_connections = {n}\nconnection_ramp = \"straight\"\n"
     );
     let server = Server::start(folder.path(), &config, &[])?;
     std::thread::sleep(Duration::from_millis(500));

@@ -276,6 +276,8 @@ fn resolver_options(config: &Config) -> resolver::ResolverOptions {
         ttl_max: options.max_ttl,
         negative_ttl_max: options.negative_max_ttl,
         entries_max: options.cache_entries as usize,
+        // Each has a socket of its own, from the reserve of descriptors.
+        exchanges_max: 128,
         ..resolver::ResolverOptions::default()
     }
 }

@@ -47,10 +47,10 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// For a process of `total` descriptors: a tenth for delivery, and at most 256 and 128 for the others.
+    /// For a process of `total` descriptors: a fiftieth for delivery, and at most 160 and 256 for the others.
     pub fn of(total: u64) -> Reserve {
         let total = u32::try_from(total).unwrap_or(u32::MAX);
-        Reserve { delivery: total / 10, journal: (total / 16).min(256), console: (total / 16).min(128) }
+        Reserve { delivery: total / 50, journal: (total / 16).min(160), console: (total / 16).min(256) }
     }
 }
 
@@ -249,6 +249,6 @@ mod tests {
         assert!(limit.before <= limit.now);
         assert_eq!(raise_descriptor_limit().unwrap(), DescriptorLimit { before: limit.now, now: limit.now });
         let text = Descriptors::new(20_000, Reserve::of(20_000)).to_string();
-        assert!(text.starts_with("20000 descriptors: 17616 for sessions, 2000 reserved for delivery"), "{text}");
+        assert!(text.starts_with("20000 descriptors: 19184 for sessions, 400 reserved for delivery"), "{text}");
     }
 }

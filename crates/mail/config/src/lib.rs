@@ -44,7 +44,7 @@ pub use options::{
 };
 pub use show::UnknownScope;
 pub use value::{
-    AddHeader, BindAddress, Bytes, DomainSet, Durability, EarlyTalker, HostName, Ipv6Use, Kind, LineEndings,
-    LmtpTarget, LogEvent, LogFormat, Mailbox, MemoryAmount, Network, NetworkSet, Percent, Protocol, ProxyProtocol,
-    RetryLimit, Route, Store, TcpAddress,
+    AddHeader, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, HostName, Ipv6Use, Kind,
+    LineEndings, LmtpTarget, LogEvent, LogFormat, Mailbox, MemoryAmount, Network, NetworkSet, Percent, Protocol,
+    ProxyProtocol, RetryLimit, Route, Store, TcpAddress,
 };

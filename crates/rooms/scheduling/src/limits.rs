@@ -3,7 +3,7 @@
 //! `posthaste` makes one for each set of options and shares it among containers; it never changes, a new configuration
 //! brings new ones ([`crate::Scheduler::reconfigure`]).
 
-use config::{DomainOptions, RetryLimit};
+use config::{ConnectionRamp, DomainOptions, RetryLimit};
 use std::time::Duration;
 
 /// Transient failures after which a message leaves memory.
@@ -104,7 +104,10 @@ impl From<&DomainOptions> for Limits {
         Self {
             max_connections: options.max_connections,
             max_recipients_per_batch: options.max_recipients_per_batch,
-            ramp: Ramp::Gradual,
+            ramp: match options.connection_ramp {
+                ConnectionRamp::Gradual => Ramp::Gradual,
+                ConnectionRamp::Straight => Ramp::Straight,
+            },
             flow: if options.suspend { Flow::Suspended } else { Flow::Flowing },
             retry: RetryPolicy {
                 interval: options.retry_interval,

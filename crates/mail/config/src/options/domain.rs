@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Scopes, default, derived, section};
-use crate::value::{HostName, Ipv6Use, Percent, RetryLimit, Route};
+use crate::value::{ConnectionRamp, HostName, Ipv6Use, Percent, RetryLimit, Route};
 
 section! {
     /// How mail for a domain goes out, by a binding. Every option may stand in a `[domain."PATTERN"]`, in a binding, in a
@@ -22,6 +22,9 @@ section! {
         ipv6: Ipv6Use = default("allow");
         /// Connections to one domain from one binding at the same time.
         max_connections: u32 = default("32").range("1", "1000000");
+        /// How fast a queue comes to that number. A destination that answers nothing holds two connections of a gradual
+        /// queue and all of a straight one.
+        connection_ramp: ConnectionRamp = default("gradual");
         /// Deliveries on one connection; 0 is any number.
         max_deliveries_per_connection: u32 = default("0");
         /// Recipients of one message that go in one transaction.

@@ -156,6 +156,16 @@ keyword! {
 }
 
 keyword! {
+    /// How fast a queue comes to its number of connections.
+    ConnectionRamp ("connection ramp", "\"gradual\" or \"straight\"") {
+        /// Two at first, one more for each delivery.
+        Gradual = "gradual";
+        /// As many as there is mail, at once.
+        Straight = "straight";
+    }
+}
+
+keyword! {
     /// The format of a log.
     LogFormat ("log format that this release writes", "\"ec\", \"bounce\" or \"reject\"") {
         /// The main log in the ec format.

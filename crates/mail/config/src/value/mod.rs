@@ -17,7 +17,8 @@ mod size;
 
 pub use address::{BindAddress, TcpAddress};
 pub use keyword::{
-    AddHeader, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol, ProxyProtocol, Store,
+    AddHeader, ConnectionRamp, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol,
+    ProxyProtocol, Store,
 };
 pub(crate) use name::is_domain;
 pub use name::{HostName, Mailbox};
