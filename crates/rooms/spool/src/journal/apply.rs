@@ -105,14 +105,15 @@ impl Volume {
         let planned = std::mem::take(&mut self.transfers_planned);
         let mut index = self.shared.index();
         index.transfers_open = index.transfers_open.saturating_sub(planned);
-        drop(index);
         self.entries_planned = 0;
-        if let Some(active) = &self.active
-            && self.unsynced_since.is_none()
-        {
-            // Under a weaker class earlier batches of this commit were acknowledged: those must not become void.
+        if let Some(active) = &self.active {
+            // Earlier batches of the same commit, which a weaker class has acknowledged, lie before that.
             self.voids.push((active.serial, self.plan.start()));
+            if let Some(segment) = index.segments.get_mut(&active.serial) {
+                segment.void_from = Some(self.plan.start());
+            }
         }
+        drop(index);
         self.leave_segment(now);
     }
 

@@ -144,7 +144,8 @@ impl Compaction {
         let index = self.shared.index();
         let mut found = Vec::new();
         let mut targets = HashMap::new();
-        for (_, record) in contents.records() {
+        let void_from = index.segments.get(&serial).and_then(|segment| segment.void_from).unwrap_or(u32::MAX);
+        for (_, record) in contents.records().filter(|(offset, _)| *offset < void_from) {
             let moved = if record.header.kind == Kind::Accept {
                 AcceptMeta::decode(&record).ok().and_then(|meta| meta.moved)
             } else {

@@ -56,6 +56,8 @@ pub(crate) struct Segment {
     pub(crate) live_bytes: u64,
     /// Chunks of streams that are not committed.
     pub(crate) open_chunks: u32,
+    /// Records from this offset on were refused when a write or sync failed.
+    pub(crate) void_from: Option<u32>,
     /// Outcomes that must be durable before chunks in here may vanish: an Accept record without its chunks would look
     /// like damage to a restart that does not find the outcome.
     news_needed: u64,
@@ -72,6 +74,7 @@ impl Segment {
             trust: Trust::Sound,
             live_bytes: 0,
             open_chunks: 0,
+            void_from: None,
             news_needed: 0,
             holds: Holds::Whole,
             pins: HashMap::new(),

@@ -172,6 +172,8 @@ struct Recovery<'a> {
     index: Index,
     report: RecoveryReport,
     commits: Commits,
+    /// The highest number seen, in sound records and in torn ones.
+    last_commit: u64,
     voids: Vec<(u32, u32)>,
     /// Length of each segment by its header block.
     lengths: HashMap<u32, u64>,
@@ -212,6 +214,7 @@ pub(crate) fn restore(
         index: Index::new(),
         report: RecoveryReport::default(),
         commits: Commits::default(),
+        last_commit: 0,
         voids: Vec::new(),
         lengths: HashMap::new(),
         tellers: Vec::new(),
@@ -234,13 +237,13 @@ pub(crate) fn restore(
     recovery.pin_voids();
     recovery.index.settle_down();
     recovery.voids.retain(|(void, _)| recovery.index.segments.contains_key(void));
-    let Recovery { index, report, commits, voids, lookup, hurts, .. } = recovery;
+    let Recovery { index, report, last_commit, voids, lookup, hurts, .. } = recovery;
     let shared = Arc::new(Shared::new(volume, directory.to_path_buf(), Arc::clone(disk), options.clone(), index));
     for (serial, file, hurt) in &hurts {
         keep_hurt_bytes(&shared, *serial, file, hurt);
     }
     count(&shared.counters.damaged, report.damaged);
-    Ok(Restored { shared, report, voids, commit: commits.last() + UNPROVEN_COMMITS, lookup })
+    Ok(Restored { shared, report, voids, commit: last_commit + UNPROVEN_COMMITS, lookup })
 }
 
 /// Copies damaged bytes, and torn records that can still be read in part, into the quarantine.
@@ -374,6 +377,8 @@ impl Recovery<'_> {
         let first = self.commits.last() + 1;
         let placed = hurts.map(|hurt| (serial, file.clone(), Hurt { commit: hurt.commit.or(Some(first)), ..hurt }));
         self.hurts.extend(placed);
+        let told = self.hurts.iter().filter_map(|(_, _, hurt)| hurt.commit).max();
+        self.last_commit = self.last_commit.max(told.unwrap_or(0)).max(self.commits.last());
         if let Some(kept) = kept {
             self.report.scanned += 1;
             // What a killed server left in the page cache was read as if it were durable; now it is.
@@ -458,6 +463,8 @@ impl Recovery<'_> {
             self.index.pin(*teller, *void, 0);
             if let Some(segment) = self.index.segments.get_mut(void) {
                 segment.trust = Trust::Suspect;
+                let offsets = self.voids.iter().filter(|(serial, _)| serial == void).map(|(_, offset)| *offset);
+                segment.void_from = offsets.min();
             }
         }
     }

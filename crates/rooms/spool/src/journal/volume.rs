@@ -13,7 +13,7 @@
 //! batch starts on a block of its own, so the pages that failed hold nothing that was acknowledged. A second failure
 //! in a row stops the volume.
 
-use super::index::{Phase, Transfer};
+use super::index::{Phase, Transfer, Trust};
 use super::plan::{Plan, Spot};
 use super::record::{AcceptMeta, ENTRIES_MAX, ENTRY_BYTES, Entry, Fate, HEADER_BYTES, parse};
 use super::segment::{Contents, FIRST_RECORD, SegmentFile, Use};
@@ -490,10 +490,12 @@ impl Volume {
         let Some(active) = self.active.take() else { return };
         self.news_for_keeper = true;
         let mut index = self.shared.index();
-        if let Some(segment) = index.segments.get_mut(&active.serial) {
-            segment.phase = Phase::Sealed(now);
+        let Some(segment) = index.segments.get_mut(&active.serial) else { return };
+        segment.phase = Phase::Sealed(now);
+        // An index file would hide the batch that failed before its void is durable, and a scan would bring it back.
+        if segment.trust == Trust::Sound {
+            index.unindexed.push_back((active.file, active.contents));
         }
-        index.unindexed.push_back((active.file, active.contents));
     }
 
     fn write(&mut self, now: Instant, done: &mut Vec<Completion>) {
