@@ -5,11 +5,13 @@
 //! `cargo build -p posthaste && cargo nextest run -p acceptance NAME`.
 
 mod client;
+mod dns;
 mod peers;
 mod server;
 mod sink;
 
 pub use client::Client;
+pub use dns::{DnsServer, Received, Zone, own_ip};
 pub use peers::{Running, Swaks, peer_program, postfix, smtp_source};
 pub use server::{Server, Site, binary};
 pub use sink::{Arrival, Manner, Sink};

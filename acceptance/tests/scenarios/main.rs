@@ -1,10 +1,12 @@
 //! The real binary on real sockets and disks, one file a subject.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 mod bad_input;
 mod command_line;
 mod drain_and_reload;
 mod durability;
 mod logs;
+mod names;
 mod next_hops;
 mod relay;
 mod service_manager;
