@@ -10,6 +10,7 @@ mod lmtp;
 mod logs;
 mod names;
 mod next_hops;
+mod proxy;
 mod relay;
 mod service_manager;
 mod tarpit;
