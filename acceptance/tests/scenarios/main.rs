@@ -13,4 +13,5 @@ mod next_hops;
 mod proxy;
 mod relay;
 mod service_manager;
+mod stores;
 mod tarpit;
