@@ -5,6 +5,7 @@ mod bad_input;
 mod command_line;
 mod drain_and_reload;
 mod durability;
+mod full_disk;
 mod limits;
 mod lmtp;
 mod logs;
