@@ -11,6 +11,7 @@ mod lmtp;
 mod logs;
 mod names;
 mod next_hops;
+mod postfix;
 mod proxy;
 mod relay;
 mod service_manager;
