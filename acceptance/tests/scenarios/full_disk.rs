@@ -147,3 +147,27 @@ fn a_restart_on_a_full_volume_delivers_what_is_there_and_then_has_room() {
     drop(server);
     drop(volume);
 }
+
+#[test]
+fn the_files_store_on_a_full_volume_does_the_same() {
+    let files = |route: &str| format!("[spool]\nstore = \"files\"\n[domain.\"*\"]\nroute = \"{route}\"\n");
+    let mut site = Site::new(&files("hold:"));
+    let volume = Volume::mount(site.path("spool"));
+    let filler = filler(&volume.0);
+    let server = site.start();
+    let (mut acknowledged, refused) = fill(&server, "a", 1000);
+    let (code, text) = refused.expect("24 MiB are full some time");
+    assert!(code == 452 && text.starts_with("452 4.3.1"), "{text}");
+    std::fs::remove_file(filler).unwrap();
+    let again = within(Duration::from_secs(10), || accepts(&server, "again").is_ok());
+    assert!(again, "space is back, yet {:?}: {}", accepts(&server, "more"), errors(&site));
+    acknowledged.insert("again".into());
+    server.kill();
+    let sink = Sink::start(Manner::default()).count_only();
+    site.set_extra(&files(&format!("smtp://127.0.0.1:{}", sink.port)));
+    let server = site.start();
+    let missing = || acknowledged.iter().filter(|id| !sink.ids().contains_key(*id)).count();
+    assert!(within(Duration::from_secs(15), || missing() == 0), "{} of {} are missing", missing(), acknowledged.len());
+    drop(server);
+    drop(volume);
+}
