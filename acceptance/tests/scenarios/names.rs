@@ -73,7 +73,9 @@ impl Scene {
         assert!(within(PATIENCE, || self.rows("P").len() == 1), "{}", self.site.log("mainlog.ec"));
         let rows = self.rows("P");
         assert!(rows[0].contains(part), "{part} is not in {}", rows[0]);
-        assert_eq!(self.rows("T").len(), 0, "{}", self.site.log("mainlog.ec"));
+        // The message and its report came in once each: nothing went round. Their rows may come from different loops.
+        assert!(within(PATIENCE, || self.rows("R").len() >= 2), "{}", self.site.log("mainlog.ec"));
+        assert_eq!((self.rows("T").len(), self.rows("R").len()), (0, 2), "{}", self.site.log("mainlog.ec"));
     }
 
     fn rows(&self, kind: &str) -> Vec<String> {
@@ -163,7 +165,7 @@ fn an_exchanger_without_address_passes_to_the_next_and_alone_delays() {
 fn an_exchanger_that_bears_our_name_is_a_loop() {
     // Whoever stands behind us in the list must not be tried.
     let scene = Scene::new(2, "named MX 10 mx.accept.test.\nnamed MX 20 hop2", "");
-    scene.fails("u@named.names.test", "5.4.6");
+    scene.fails("u@named.names.test", "554 5.4.6 [internal] mail loops back to myself");
     assert_eq!(scene.sinks[1].sessions(), 0);
 }
 
@@ -171,7 +173,7 @@ fn an_exchanger_that_bears_our_name_is_a_loop() {
 fn an_exchanger_at_our_address_and_port_is_a_loop() {
     let more = "[domain.\"own.names.test\"]\nport = OWN_PORT";
     let scene = Scene::new(2, "own MX 10 us\nown MX 20 hop2\nus A 127.0.0.1", more);
-    scene.fails("u@own.names.test", "5.4.6");
+    scene.fails("u@own.names.test", "554 5.4.6 [internal] mail loops back to myself");
     assert_eq!(scene.sinks[1].sessions(), 0);
 }
 
