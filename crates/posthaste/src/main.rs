@@ -8,6 +8,7 @@ mod failure;
 mod generation;
 mod handing;
 mod inspect;
+mod ledger;
 mod main_loop;
 mod operate;
 mod remote;

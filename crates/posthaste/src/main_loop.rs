@@ -3,8 +3,9 @@
 use crate::failure::Failure;
 use crate::generation::Generation;
 use crate::handing::Lanes;
+use crate::ledger::Ledger;
 use crate::server::{Bound, Common, Job, loop_pid};
-use crate::shard::{Events, Injector, LoopEvents, Onwards, Shard};
+use crate::shard::{Events, Injector, LoopEvents, Onwards, Parts, Shard};
 use crate::store::{Seat, StoreHandle};
 use config::Config;
 use delivery::{Delivery, Neighbours};
@@ -14,7 +15,6 @@ use message::{IdSource, UnixMicros};
 use reception::Reception;
 use record::Recorder;
 use scheduling::{ResidentLimits, Scheduler};
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -100,16 +100,17 @@ fn shard(
     let mut scheduler = Scheduler::new(common.permits.clone(), context.random(), now);
     let messages = config.server.max_resident_messages / context.loops() as u32;
     scheduler.set_resident_limits(ResidentLimits { messages, ..ResidentLimits::default() });
-    let events = Rc::new(Events { recorder, observer: common.observer.clone() });
-    Ok(Rc::new(Shard::new(
-        context.clone(),
-        Generation::new(config.clone()),
-        Rc::new(RefCell::new(scheduler)),
+    Ok(Rc::new(Shard::new(Parts {
+        context: context.clone(),
+        generation: Generation::new(config.clone()),
+        scheduler,
         spool,
-        events,
+        events: Events { recorder, observer: common.observer.clone() },
         lanes,
-        common.pressure.clone(),
-    )))
+        pressure: common.pressure.clone(),
+        windows: WindowPool::new(WINDOW_BYTES, WINDOWS_KEPT),
+        ledger: Ledger::new(common.memory),
+    })))
 }
 
 /// The types that delivery meets here.
@@ -160,7 +161,7 @@ fn receive(shard: &Rc<Shard>, common: &Common, config: &Config) -> Rc<LoopRecept
         descriptors: common.descriptors.clone(),
         pressure: common.pressure.clone(),
         counters: common.receptions.counters(context.gauges()),
-        windows: WindowPool::new(WINDOW_BYTES, WINDOWS_KEPT),
+        windows: shard.windows().clone(),
         ids: IdSource::new(loop_pid(context.index()), common.origin),
     };
     Rc::new(Reception::new(parts, config))

@@ -60,6 +60,7 @@ pub(crate) struct Common {
     pub(crate) deliveries: delivery::Names,
     pub(crate) own: Arc<delivery::OwnIdentity>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) memory: crate::ledger::Types,
     /// Differs with every start: part of every id.
     pub(crate) origin: u32,
 }
@@ -89,7 +90,7 @@ impl Server {
         let logs =
             LogWriters::open(log_specs(&config)).map_err(|error| Failure::caused("cannot open a log", &error))?;
         let (gauges, accounts) = (Gauges::new(), Accounts::new());
-        let (common, driver, monitor) = common(&config, &gauges, options.observer)?;
+        let (common, driver, monitor) = common(&config, &gauges, &accounts, options.observer)?;
         let bells: Vec<_> = (0..count).map(|_| doorbell()).collect();
         let ringers: Vec<_> = bells.iter().map(|(ringer, _)| ringer.clone()).collect();
         let mut listeners = bind(&config, options.inherited, count)?;
@@ -235,7 +236,12 @@ fn memory_limits(config: &Config) -> MemoryLimits {
 
 type Built = (Common, resolver::Driver, MemoryMonitor);
 
-fn common(config: &Config, gauges: &Gauges, observer: Option<Arc<dyn Observer>>) -> Result<Built, Failure> {
+fn common(
+    config: &Config,
+    gauges: &Gauges,
+    accounts: &Accounts,
+    observer: Option<Arc<dyn Observer>>,
+) -> Result<Built, Failure> {
     let pools = Pools::new();
     for pool in &config.pools {
         pools
@@ -261,6 +267,8 @@ fn common(config: &Config, gauges: &Gauges, observer: Option<Arc<dyn Observer>>)
         deliveries: delivery::Names::register(gauges).map_err(registered)?,
         own: Arc::new(own_identity(config)),
         observer,
+        memory: crate::ledger::Types::register(accounts)
+            .map_err(|error| Failure::caused("cannot register memory types", &error))?,
         origin: rng.next_u64() as u32 & 0xFFFF_0000 | config.server.node,
     };
     Ok((common, driver, monitor))

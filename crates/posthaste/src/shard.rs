@@ -7,12 +7,13 @@
 
 use crate::generation::Generation;
 use crate::handing::{Handed, owner};
+use crate::ledger::Ledger;
 use crate::main_loop::{LoopDelivery, LoopReception};
 use crate::server::Observer;
 use crate::store::StoreHandle;
 use config::Config;
 use engine::{LoopContext, Pressure, PressureGauge, TaskKind};
-use fabric::{Doorbell, LaneReceiver, LaneSender};
+use fabric::{Doorbell, LaneReceiver, LaneSender, WindowPool};
 use message::{Container, Event, EventSink, Message, Queued, Routed, Spool as _, StoreError, StoreKey, UnixMicros};
 use record::Recorder;
 use routing::Plan as _;
@@ -21,6 +22,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The events of one loop: to the logs, and to an observer if there is one.
 pub(crate) struct Events {
@@ -48,34 +50,47 @@ pub(crate) struct Shard {
     /// Recipients for which the scheduler had no place; they are in the spool and come again.
     late: RefCell<VecDeque<Handed>>,
     pressure: PressureGauge,
+    windows: WindowPool,
+    ledger: Ledger,
     /// Both hold the shard in turn; [`Shard::detach`] cuts the circle.
     delivery: RefCell<Option<LoopDelivery>>,
     reception: RefCell<Option<Rc<LoopReception>>>,
 }
 
+/// What a shard is made of.
+pub(crate) struct Parts {
+    pub(crate) context: LoopContext,
+    pub(crate) generation: Generation,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) spool: StoreHandle,
+    pub(crate) events: Events,
+    pub(crate) lanes: Vec<LaneSender<Handed>>,
+    pub(crate) pressure: PressureGauge,
+    pub(crate) windows: WindowPool,
+    pub(crate) ledger: Ledger,
+}
+
 /// Recipients moved from lanes into queues before other tasks get their turn.
 const STEP: usize = 256;
+/// How often a loop tends, if no log asks for more.
+const TEND: Duration = Duration::from_millis(100);
+/// And at most.
+const TEND_MIN: Duration = Duration::from_millis(10);
 
 impl Shard {
     /// A shard without delivery and reception, which are attached before its first message.
-    pub(crate) fn new(
-        context: LoopContext,
-        generation: Generation,
-        scheduler: Rc<RefCell<Scheduler>>,
-        spool: StoreHandle,
-        events: Rc<Events>,
-        lanes: Vec<LaneSender<Handed>>,
-        pressure: PressureGauge,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            context,
-            generation: RefCell::new(generation),
-            scheduler,
-            spool,
-            events,
-            lanes: RefCell::new(lanes),
+            context: parts.context,
+            generation: RefCell::new(parts.generation),
+            scheduler: Rc::new(RefCell::new(parts.scheduler)),
+            spool: parts.spool,
+            events: Rc::new(parts.events),
+            lanes: RefCell::new(parts.lanes),
             late: RefCell::default(),
-            pressure,
+            pressure: parts.pressure,
+            windows: parts.windows,
+            ledger: parts.ledger,
             delivery: RefCell::default(),
             reception: RefCell::default(),
         }
@@ -95,6 +110,11 @@ impl Shard {
     pub(crate) fn detach(&self) {
         self.delivery.borrow_mut().take();
         self.reception.borrow_mut().take();
+    }
+
+    /// Where this loop's reads get their windows from.
+    pub(crate) fn windows(&self) -> &WindowPool {
+        &self.windows
     }
 
     fn delivery(&self) -> Option<LoopDelivery> {
@@ -207,11 +227,21 @@ impl Shard {
         }
     }
 
-    /// A few times a second: logs, overflowing lanes, recipients without a place.
+    /// Log rows wait no longer than the shortest interval asked for.
+    fn tend_interval(&self) -> Duration {
+        let generation = self.generation.borrow();
+        let asked = generation.config.logs.iter().map(|log| log.flush_interval).min();
+        asked.map_or(TEND, |asked| asked.clamp(TEND_MIN, TEND))
+    }
+
+    /// A few times a second: logs, accounts, overflowing lanes, recipients without a place.
     pub(crate) async fn tend(self: Rc<Self>) {
         loop {
-            self.context.timers().sleep(std::time::Duration::from_millis(100)).await;
+            self.context.timers().sleep(self.tend_interval()).await;
             self.events.recorder.flush();
+            let sessions = self.reception.borrow().as_ref().map_or(0, |reception| reception.sessions());
+            let queues = self.scheduler.borrow().summary();
+            self.ledger.tell(self.context.accounts(), self.windows.stats(), queues, sessions);
             if self.pressure.now() > Pressure::Normal {
                 self.scheduler.borrow_mut().drop_resident();
             }

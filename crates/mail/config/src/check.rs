@@ -189,10 +189,7 @@ fn check_bindings(assembly: &mut Assembly<'_>) {
 
 fn check_resolver(assembly: &mut Assembly<'_>, config: &Config) {
     let (stanza, options) = (&assembly.resolver, &config.resolver);
-    let pairs = [
-        ("min_ttl", options.min_ttl, "max_ttl", options.max_ttl),
-        ("negative_min_ttl", options.negative_min_ttl, "negative_max_ttl", options.negative_max_ttl),
-    ];
+    let pairs = [("min_ttl", options.min_ttl, "max_ttl", options.max_ttl)];
     for (low, min, high, max) in pairs {
         if min > max {
             let place = stanza.place_of(low).or(stanza.place_of(high)).map_or(0, |place| place.at as usize);

@@ -66,7 +66,7 @@ section! {
         idle_timeout: Duration = default("5s").range("0s", "1h");
 
         /// Failures of every host of a domain in a row after which its mail is delayed without trying; 0 never does.
-        mx_failures_to_delay: u32 = default("50");
+        mx_failures_to_delay: u32 = default("50").later("a queue whose hosts cannot be reached pauses as a whole");
         /// How long a host that failed is passed over.
         host_failure_retry: Duration = default("2m").range("0s", "1d");
         /// Failed look-ups of MX records in a row after which the domain's own address is tried; 0 never does.

@@ -45,8 +45,6 @@ section! {
         compact_below: Percent = default("25%").range("0%", "90%");
         /// How many bytes a second compaction may write to one volume.
         compact_rate: Bytes = default("32MiB").range("64KiB", "100GiB");
-        /// How often the index is written down. A restart reads the newest one and the journal written after it.
-        checkpoint_interval: Duration = default("30s").range("1s", "1h");
     }
 }
 
@@ -75,13 +73,9 @@ section! {
         min_ttl: Duration = default("0s").range("0s", "1h");
         /// An answer is kept at most this long.
         max_ttl: Duration = default("1d").range("1s", "30d");
-        /// The answer "no such name" is kept at least this long.
-        negative_min_ttl: Duration = default("5s").range("0s", "1h");
         /// The answer "no such name" is kept at most this long (RFC 2308 section 5).
         negative_max_ttl: Duration = default("1h").range("1s", "1d");
         /// Answers that the cache may hold; the least used go first.
         cache_entries: u32 = default("100000").range("0", "100000000");
-        /// Whether an answer that was cut short is asked for again over TCP.
-        tcp_fallback: bool = default("true");
     }
 }
