@@ -367,13 +367,13 @@ impl Simulation {
                         break;
                     }
                 }
-                failures = life.shared.figures().failures;
                 if !self.disk.is_cut() && self.chance.hits(20) {
                     let mut done = Vec::new();
                     life.volume.close(self.now, &mut done);
                     done.into_iter().for_each(|completion| self.complete(completion.ticket, completion.result.ok()));
                     life.keeper.close();
                 }
+                failures = life.shared.figures().failures;
             }
             // What a failed sync left in the page cache looks durable after a kill, and is not: nothing to be proven there.
             let weak = self.options.durability != Durability::Durable;
