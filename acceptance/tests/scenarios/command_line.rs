@@ -87,6 +87,19 @@ fn export_and_import_carry_a_spool_over() {
 }
 
 #[test]
+fn two_servers_do_not_share_a_port() {
+    let first = Site::new("[domain.\"*\"]\nroute = \"hold:\"\n");
+    let _server = first.start();
+    let mut second = Site::new("[domain.\"*\"]\nroute = \"hold:\"\n");
+    second.port = first.port;
+    second.tool(&["--version"]);
+    let output = second.tool(&["run", "--config", &config(&second)]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("[listener.mx] cannot listen on") && text.contains("in use"), "{text}");
+}
+
+#[test]
 fn two_servers_do_not_share_a_spool_and_a_missing_server_is_named() {
     let (site, server) = holding(1);
     let second = site.tool(&["run", "--config", &config(&site)]);

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod command_line;
+mod demo;
 mod drain_and_reload;
 mod durability;
 mod full_disk;

@@ -57,13 +57,13 @@ impl Latencies {
 /// Runs the demo.
 pub(crate) fn demo(messages: u32, go_on: GoOn) -> Result<(), Failure> {
     let latencies = Arc::new(Latencies::default());
-    let sink = Server::start(run::parse("demo sink", &sink_config())?, StartOptions::default())?;
-    let options = StartOptions { observer: Some(latencies.clone()), ..StartOptions::default() };
-    let server = Server::start(run::parse("demo", &server_config())?, options)?;
+    let filed = Arc::new(Latencies::default());
+    let sink = Server::start(run::parse("demo sink", &sink_config())?, observed_by(&filed))?;
+    let server = Server::start(run::parse("demo", &server_config())?, observed_by(&latencies))?;
     println!(
         "posthaste listens on 127.0.0.1:{PORT}; its sink on 127.0.0.1:{SINK_PORT} keeps a maildir in ./var/demo/maildir"
     );
-    push(messages, &latencies)?;
+    push(messages, &latencies, &filed)?;
     println!("\nSend a message of your own:\n");
     println!("    posthaste send --to you@example.org --text hello\n");
     println!("and find it in ./var/demo/maildir/new. The log is ./var/demo/log/mainlog.ec.");
@@ -76,6 +76,10 @@ pub(crate) fn demo(messages: u32, go_on: GoOn) -> Result<(), Failure> {
     Ok(())
 }
 
+fn observed_by(latencies: &Arc<Latencies>) -> StartOptions {
+    StartOptions { observer: Some(latencies.clone()), ..StartOptions::default() }
+}
+
 /// What to do after the messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GoOn {
@@ -85,32 +89,30 @@ pub(crate) enum GoOn {
     No,
 }
 
-/// Sends the messages and shows how they arrive.
-fn push(messages: u32, latencies: &Arc<Latencies>) -> Result<(), Failure> {
+/// Sends the messages and shows how they arrive; returns when the sink has filed them all.
+fn push(messages: u32, latencies: &Latencies, filed: &Latencies) -> Result<(), Failure> {
     let usage = || ProcessUsage::read().map_err(|error| Failure::caused("cannot read the CPU time used", &error));
     let (before, began) = (usage()?.cpu, Instant::now());
     let share = move |session: u32| (messages / SESSIONS) + u32::from(session < messages % SESSIONS);
     let generators: Vec<_> = (0..SESSIONS.min(messages))
         .map(|session| std::thread::spawn(move || generate(session, share(session))))
         .collect();
-    let (mut seen, mut moved) = (0, Instant::now());
-    while seen < messages as usize && moved.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(50));
-        let now = latencies.len();
-        if now > seen {
-            (seen, moved) = (now, Instant::now());
-        }
-        bar(seen.min(messages as usize), messages as usize);
-    }
+    let relayed = wait(messages as usize, latencies);
+    let took = began.elapsed();
     println!();
     for generator in generators {
         let result = generator.join().map_err(|_| Failure::new("a generator of the demo failed"))?;
         result.map_err(|error| Failure::caused("the demo's generator was refused", &error))?;
     }
-    if seen < messages as usize {
-        return Err(Failure::new(format!("only {seen} of {messages} messages were delivered")));
+    if relayed < messages as usize {
+        return Err(Failure::new(format!("only {relayed} of {messages} messages were delivered")));
     }
-    let (took, cpu) = (began.elapsed(), usage()?.cpu.saturating_sub(before));
+    let in_maildir = wait(messages as usize, filed);
+    println!();
+    if in_maildir < messages as usize {
+        return Err(Failure::new(format!("the sink filed only {in_maildir} of {messages} messages")));
+    }
+    let cpu = usage()?.cpu.saturating_sub(before);
     println!("{messages} messages of {SIZE} octets, durable before their 250, in {:.2} s", took.as_secs_f64());
     println!("  rate       {:>10.0} messages/s", f64::from(messages) / took.as_secs_f64());
     println!(
@@ -121,6 +123,20 @@ fn push(messages: u32, latencies: &Arc<Latencies>) -> Result<(), Failure> {
     let each = cpu.as_secs_f64() * 1e6 / f64::from(messages.max(1));
     println!("  CPU        {each:>10.0} us a message, for server, sink with maildir, and generator together");
     Ok(())
+}
+
+/// Shows how `done` grows until it is `all`, or nothing has come for too long; what it was in the end.
+fn wait(all: usize, done: &Latencies) -> usize {
+    let (mut seen, mut moved) = (0, Instant::now());
+    while seen < all && moved.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = done.len();
+        if now > seen {
+            (seen, moved) = (now, Instant::now());
+        }
+        bar(seen.min(all), all);
+    }
+    seen
 }
 
 fn millis(duration: Duration) -> f64 {

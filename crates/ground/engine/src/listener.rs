@@ -86,7 +86,8 @@ pub fn listen(address: SocketAddr, options: &ListenOptions) -> io::Result<std::n
     Ok(socket.into())
 }
 
-/// One listener for each of `count` loops on the same address; port 0 becomes one free port for all.
+/// One listener for each of `count` loops on the same address, which nobody else may listen on; port 0 becomes one free
+/// port for all.
 ///
 /// # Errors
 /// Those of [`listen`].
@@ -95,6 +96,14 @@ pub fn listen_each(
     options: &ListenOptions,
     count: usize,
 ) -> io::Result<Vec<std::net::TcpListener>> {
+    // Sockets that share a port would share it with another server's, too: one that shares with nobody looks first.
+    let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    probe.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        probe.set_only_v6(true)?;
+    }
+    probe.bind(&address.into())?;
+    drop(probe);
     let options = ListenOptions { sharing: PortSharing::Shared, ..*options };
     let mut address = address;
     let mut listeners = Vec::with_capacity(count);

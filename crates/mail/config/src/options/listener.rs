@@ -31,7 +31,7 @@ section! {
         /// Whether MAIL is refused before EHLO or HELO.
         require_ehlo: bool = default("true");
 
-        /// Sessions of this listener at the same time. A further client is told 421 4.3.2.
+        /// Sessions of this listener at the same time. A further client is told 421 4.4.5.
         max_sessions: u32 = default("20000").range("1", "10000000");
         /// Sessions from one client network at the same time.
         max_sessions_per_network: u32 = default("200").range("1", "10000000");
