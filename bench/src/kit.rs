@@ -115,10 +115,10 @@ pub(crate) fn relay(request: &Request) -> Result<(), String> {
 }
 
 /// See the table in `main.rs`.
-pub(crate) fn isolation(request: &Request) -> Result<(), String> {
+pub(crate) fn tarpit(request: &Request) -> Result<(), String> {
     measure(
         request,
-        "isolation",
+        "tarpit",
         &["iso-base", "iso-tarpit"],
         &[("good rate", "fast_rate", "messages/s", 1.0), ("good arrived", "fast", "messages", 1.0)],
     )

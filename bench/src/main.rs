@@ -1,11 +1,12 @@
 //! Benchmarks of the whole server, run by `cargo xtask bench NAME [--json] [--peers postfix,exim] [--n N]`.
 //!
-//! Reception, relay, isolation and idle sessions are driven by the bench kit, which runs other mail servers in the same
+//! Reception, relay, tarpit and idle sessions are driven by the bench kit, which runs other mail servers in the same
 //! way; the rest starts the server itself. Everything listens on loopback and stops by itself.
 
 mod backlog;
 mod calls;
 mod figure;
+mod journal;
 mod kit;
 mod outbound;
 mod server;
@@ -24,6 +25,7 @@ type Bench = fn(&Request) -> Result<(), String>;
 
 /// Every benchmark: name, what it measures, how.
 const BENCHES: &[(&str, &str, Bench)] = &[
+    ("journal", "durable 4 KiB stores/s at 1, 20, 200 writers beside the bare fdatasync of the disk", journal::journal),
     (
         "reception",
         "durable 4 KiB messages/s, p99 of the 250 and CPU a message at 1, 20, 200, 1,000 sessions",
@@ -34,7 +36,7 @@ const BENCHES: &[(&str, &str, Bench)] = &[
         "4 KiB and 256 KiB messages through the server, kept connections and one message a connection",
         kit::relay,
     ),
-    ("isolation", "rate of good destinations while a tenth of the mail meets a tarpit", kit::isolation),
+    ("tarpit", "rate of good destinations while a tenth of the mail meets a tarpit", kit::tarpit),
     ("idle", "memory of 19,000 idle sessions and the answer to a new one meanwhile", kit::idle),
     ("backlog", "memory of N queued messages (default 1,000,000), restart to first delivery", backlog::backlog),
     ("outbound", "memory of 5,000 connections to a tarpit", outbound::outbound),

@@ -36,17 +36,26 @@ fn loom() -> Result<(), String> {
     )
 }
 
-/// Runs each fuzz target for `seconds`, with the nightly toolchain and cargo-fuzz.
+/// Runs each fuzz target for `seconds`, with the nightly toolchain and cargo-fuzz, which is built if it is missing.
+/// Findings are kept in `fuzz/artifacts`, seeds come from `fuzz/seeds`.
 pub(crate) fn fuzz(seconds: u32) -> Result<(), String> {
+    let tools = root().join("target/tools");
+    if !found("cargo-fuzz") && !tools.join("bin/cargo-fuzz").exists() {
+        eprintln!("building cargo-fuzz below target/tools");
+        run("cargo", &["install", "--quiet", "cargo-fuzz", "--root", &tools.to_string_lossy()])?;
+    }
+    let path = format!("{}:{}", tools.join("bin").display(), std::env::var("PATH").unwrap_or_default());
     let targets = root().join("fuzz/fuzz_targets");
     let limit = format!("-max_total_time={seconds}");
     let entries = std::fs::read_dir(&targets).map_err(|error| format!("{}: {error}", targets.display()))?;
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if let Some(target) = name.strip_suffix(".rs") {
-            run("cargo", &["+nightly", "fuzz", "run", target, "--", &limit, "-rss_limit_mb=2048"])?;
-        }
+        let Some(target) = name.strip_suffix(".rs") else { continue };
+        let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+        std::fs::create_dir_all(root().join(&corpus)).map_err(|error| format!("{corpus}: {error}"))?;
+        let args = ["+nightly", "fuzz", "run", target, &corpus, &seeds, "--", &limit, "-rss_limit_mb=2048"];
+        run_with("cargo", &args, &[("PATH", &path)])?;
     }
     Ok(())
 }
