@@ -213,3 +213,31 @@ fn queues(rows: &[ContainerRow], total: Summary) -> Answer {
     let total = json!({ "active": total.active, "delayed": total.delayed, "leased": total.leased, "containers": total.containers });
     Answer::done(text, json!({ "queues": value, "total": total }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page of the commands, from their table.
+    fn page() -> String {
+        let mut page = String::from(
+            "# Operator commands\n\nTyped at `posthaste console`, or given to it as words; `--json` prints for programs. The socket is\n\
+             `[console] socket`, mode 0600. This page is written from the command table: `UPDATE_EXPECTED=1 cargo test -p posthaste`.\n\n\
+             | command | what it does |\n|---|---|\n",
+        );
+        for Command { usage, about } in TABLE {
+            page.push_str(&format!("| `{}` | {about} |\n", usage.replace('|', "\\|")));
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_of_commands_is_what_the_table_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/console.md");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(written, page(), "run UPDATE_EXPECTED=1 cargo test -p posthaste");
+    }
+}
