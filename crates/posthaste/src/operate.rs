@@ -47,12 +47,11 @@ impl Operator {
         Rc::new(Self { server, file, generation: Cell::new(0), shutdown: Notify::new() })
     }
 
-    /// Serves the console socket; a socket that cannot be had is said on standard error, and mail goes on.
-    pub(crate) async fn serve(self: Rc<Self>) {
+    /// Binds the console socket; one that cannot be had is said on standard error, and mail goes on.
+    pub(crate) fn bind(&self) -> Option<console::Socket> {
         let path = self.server.config().console.socket.clone();
-        if let Err(error) = console::serve(&path, self).await {
-            eprintln!("console socket {}: {error}", path.display());
-        }
+        let bound = console::Socket::bind(&path);
+        bound.inspect_err(|error| eprintln!("console socket {}: {error}", path.display())).ok()
     }
 
     /// Completes when an operator asks for the end.

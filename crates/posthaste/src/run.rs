@@ -89,7 +89,9 @@ async fn steer(context: LoopContext, server: Rc<Server>, file: Option<PathBuf>) 
     let notifier = Rc::new(Notifier::from_env().map_err(failed("cannot reach the service manager"))?);
     let operator = crate::operate::Operator::new(server.clone(), file.clone());
     let console = context.root().child();
-    console.spawn(engine::TaskKind("console"), operator.clone().serve()).detach();
+    if let Some(socket) = operator.bind() {
+        console.spawn(engine::TaskKind("console"), console::serve(socket, operator.clone())).detach();
+    }
     if let Some(interval) = notifier.watchdog_interval() {
         let (notifier, timers) = (notifier.clone(), context.timers().clone());
         console

@@ -14,7 +14,7 @@ mod client;
 mod server;
 
 pub use client::{AskError, ask};
-pub use server::{Commands, serve};
+pub use server::{Commands, Socket, serve};
 
 use serde::{Deserialize, Serialize};
 

@@ -23,17 +23,15 @@ pub trait Commands: 'static {
     fn answer(&self, words: Vec<String>) -> impl Future<Output = Answer>;
 }
 
-/// Binds the socket at `path` and serves until the future is dropped. Must run inside a local task set.
-///
-/// A left-over socket is replaced; one that a running server answers is not.
-///
-/// # Errors
-/// The socket could not be bound.
-pub async fn serve(path: &Path, commands: Rc<impl Commands>) -> io::Result<()> {
-    let listener = bind(path)?;
+/// A socket on which operators are heard; they may connect from now on.
+pub struct Socket(UnixListener);
+
+/// Serves operators until the future is dropped. Must run inside a local task set.
+pub async fn serve(socket: Socket, commands: Rc<impl Commands>) {
+    let Socket(listener) = socket;
     let seats = std::sync::Arc::new(Semaphore::new(SESSIONS_MAX));
     loop {
-        let Ok(seat) = seats.clone().acquire_owned().await else { return Ok(()) };
+        let Ok(seat) = seats.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let commands = commands.clone();
@@ -46,6 +44,17 @@ pub async fn serve(path: &Path, commands: Rc<impl Commands>) -> io::Result<()> {
             // Out of descriptors, most likely: the next operator will come.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
+    }
+}
+
+impl Socket {
+    /// Binds the socket at `path`, on an event loop. A left-over socket is replaced; one that a running server answers is
+    /// not.
+    ///
+    /// # Errors
+    /// The socket could not be bound.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        bind(path).map(Self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Operators on a real socket, the well-behaved and the others.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
-use console::{Answer, AskError, Commands, ask, serve};
+use console::{Answer, AskError, Commands, Socket, ask, serve};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,7 +24,8 @@ fn server() -> (tempfile::TempDir, PathBuf) {
     let path = socket.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = tokio::task::LocalSet::new().block_on(&runtime, serve(&path, Rc::new(Echo)));
+        tokio::task::LocalSet::new()
+            .block_on(&runtime, async { serve(Socket::bind(&path).unwrap(), Rc::new(Echo)).await });
     });
     while UnixStream::connect(&socket).is_err() {
         std::thread::sleep(Duration::from_millis(2));
@@ -69,8 +70,8 @@ fn what_is_no_request_ends_its_own_connection_only() {
 fn a_second_server_does_not_take_a_socket_in_use_but_a_left_over_is_replaced() {
     let (_folder, socket) = server();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let error = tokio::task::LocalSet::new().block_on(&runtime, serve(&socket, Rc::new(Echo))).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    let error = runtime.block_on(async { Socket::bind(&socket).err() }).map(|error| error.kind());
+    assert_eq!(error, Some(std::io::ErrorKind::AddrInUse));
     let folder = tempfile::tempdir().unwrap();
     let stale = folder.path().join("console.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
@@ -79,7 +80,8 @@ fn a_second_server_does_not_take_a_socket_in_use_but_a_left_over_is_replaced() {
     let path = stale.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let _ = tokio::task::LocalSet::new().block_on(&runtime, serve(&path, Rc::new(Echo)));
+        tokio::task::LocalSet::new()
+            .block_on(&runtime, async { serve(Socket::bind(&path).unwrap(), Rc::new(Echo)).await });
     });
     while UnixStream::connect(&stale).is_err() {
         std::thread::sleep(Duration::from_millis(2));

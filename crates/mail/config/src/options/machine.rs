@@ -35,7 +35,7 @@ section! {
         /// The directories of the store. Messages are spread over them, so each should be a disk of its own.
         volumes: Vec<PathBuf> = derived("journal (for the other stores: spool) in data_dir").restart();
         /// Size of one segment of the journal. Segments are written with zeros once and then recycled.
-        segment_size: Bytes = default("64MiB").range("1MiB", "4GiB").restart();
+        segment_size: Bytes = default("64MiB").range("1MiB", "2GiB").restart();
         /// Segments that are prepared in advance, so that no message waits for a new file.
         segments_spare: u32 = default("2").range("1", "1024");
         /// How long the outcome of a delivery may wait for its turn in a commit. After a crash, deliveries younger than

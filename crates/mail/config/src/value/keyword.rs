@@ -66,9 +66,9 @@ keyword! {
     Durability ("durability class", "\"durable\", \"relaxed\" or \"memory\"") {
         /// On stable storage.
         Durable = "durable";
-        /// Handed to the operating system: a crash of the machine may lose it, a crash of the server does not.
+        /// Written, synced within a second: a power cut may lose that second, a crash of the server nothing.
         Relaxed = "relaxed";
-        /// In memory: a crash of the server loses it.
+        /// Written, synced when a segment is full: a power cut may lose more; a memory store ends with the server.
         Memory = "memory";
     }
 }
