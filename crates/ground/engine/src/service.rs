@@ -229,7 +229,11 @@ fn classify(socket: OwnedFd) -> InheritedSocket {
     let listens = sockopt::socket_acceptconn(&socket).unwrap_or(false);
     let streams = sockopt::socket_type(&socket).is_ok_and(|kind| kind == SocketType::STREAM);
     match sockopt::socket_domain(&socket) {
-        Ok(AddressFamily::INET | AddressFamily::INET6) if listens && streams => InheritedSocket::Tcp(socket.into()),
+        Ok(AddressFamily::INET | AddressFamily::INET6) if listens && streams => {
+            // As our own listeners: what is accepted inherits it. A socket that refuses still serves, only slower.
+            let _ = sockopt::set_tcp_nodelay(&socket, true);
+            InheritedSocket::Tcp(socket.into())
+        }
         Ok(AddressFamily::UNIX) if listens && streams => InheritedSocket::Unix(socket.into()),
         _ => InheritedSocket::Other(socket),
     }
