@@ -65,7 +65,8 @@ pub(crate) fn demo(messages: u32, go_on: GoOn) -> Result<(), Failure> {
     );
     push(messages, &latencies, &filed)?;
     println!("\nSend a message of your own:\n");
-    println!("    posthaste send --to you@example.org --text hello\n");
+    let program = std::env::args().next().unwrap_or_else(|| "posthaste".into());
+    println!("    {program} send --to you@example.org --text hello\n");
     println!("and find it in ./var/demo/maildir/new. The log is ./var/demo/log/mainlog.ec.");
     if matches!(go_on, GoOn::UntilInterrupted) {
         println!("Serving until Ctrl-C.");
