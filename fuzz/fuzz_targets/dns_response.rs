@@ -4,5 +4,5 @@ use policy::DnsName;
 use resolver::{Question, RecordKind, parse_response};
 libfuzzer_sys::fuzz_target!(|packet: &[u8]| {
     let name = DnsName::parse("example.org").expect("a plain name");
-    let _ = parse_response(packet, 7, &Question::new(name, RecordKind::Mx));
+    let _ = parse_response(packet, 7, &Question::new(&name, RecordKind::Mx));
 });
