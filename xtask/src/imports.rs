@@ -8,6 +8,13 @@ use std::collections::BTreeMap;
 /// Who may use whom, by layer. `posthaste` and what tests or measures it may use everything.
 const TABLE: &[(&str, &[&str])] = &[
     ("fabric", &[]),
+    ("fabric-net", &["fabric"]),
+    ("fabric-rdma", &["fabric"]),
+    ("fabric-modules", &["fabric"]),
+    ("fabric-conformance", &["fabric", "fabric-net", "fabric-rdma"]),
+    ("fabric-tool", &["fabric", "fabric-net", "fabric-rdma", "fabric-modules"]),
+    ("fabric-c", &["fabric", "fabric-net"]),
+    ("fabric-python", &["fabric", "fabric-net"]),
     ("engine", &["fabric"]),
     ("message", &["fabric"]),
     ("smtp", &["message"]),
@@ -26,8 +33,9 @@ const TABLE: &[(&str, &[&str])] = &[
 /// Crates at the top, free to use all others.
 const TOP: &[&str] = &["posthaste", "acceptance", "bench", "xtask"];
 
-/// Crates that may hold `unsafe`.
-const UNSAFE: &[&str] = &["fabric", "engine"];
+/// Crates that may hold `unsafe`: the ground, and what hands its memory to devices, modules and other languages.
+const UNSAFE: &[&str] =
+    &["fabric", "fabric-net", "fabric-rdma", "fabric-modules", "fabric-c", "fabric-python", "engine"];
 
 /// Compares the table with what cargo says, and the lints of each crate with the rule on `unsafe`.
 pub(crate) fn check() -> Result<(), String> {

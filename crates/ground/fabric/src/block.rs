@@ -10,6 +10,7 @@
 //! - **R4** Every byte of `bytes..bytes + size` is initialised from the start and stays so.
 //! - **R5** No reference to all of the bytes exists while the block is shared: each side makes one to its own range, from the raw pointer.
 
+use std::any::Any;
 use std::mem::{self, ManuallyDrop};
 use std::process;
 use std::ptr::{self, NonNull};
@@ -25,7 +26,7 @@ pub(crate) struct Block {
     count: AtomicUsize,
     bytes: NonNull<u8>,
     size: u32,
-    capacity: usize,
+    ground: Ground,
     /// The pool to return to; none while the block lies there, and none ever for a block of its own.
     home: UnsafeCell<Option<Arc<PoolShared>>>,
     /// The block below in the pool's free list.
@@ -33,7 +34,36 @@ pub(crate) struct Block {
     watch: ByteWatch,
 }
 
+/// What the bytes belong to.
+enum Ground {
+    /// A vector that was taken apart.
+    Heap { capacity: usize },
+    /// A mapping that lives as long as this.
+    Mapped { _keep: std::sync::Arc<dyn Any + Send + Sync> },
+}
+
 impl Block {
+    /// Makes a block of mapped memory that nobody holds yet.
+    ///
+    /// # Safety
+    /// `bytes..bytes + size` is initialised (R4), is reached by this block alone, and lives as long as `keep`.
+    pub(crate) unsafe fn mapped(
+        bytes: NonNull<u8>,
+        size: u32,
+        keep: std::sync::Arc<dyn Any + Send + Sync>,
+    ) -> NonNull<Self> {
+        let block = Box::new(Self {
+            count: AtomicUsize::new(0),
+            bytes,
+            size,
+            ground: Ground::Mapped { _keep: keep },
+            home: UnsafeCell::new(None),
+            next: UnsafeCell::new(ptr::null_mut()),
+            watch: ByteWatch::new(size as usize),
+        });
+        NonNull::from(Box::leak(block))
+    }
+
     /// Puts `bytes` into a block that nobody holds yet.
     ///
     /// # Panics
@@ -45,7 +75,7 @@ impl Block {
             count: AtomicUsize::new(0),
             bytes: NonNull::new(bytes.as_mut_ptr()).expect("a vector's pointer is never null"),
             size,
-            capacity: bytes.capacity(),
+            ground: Ground::Heap { capacity: bytes.capacity() },
             home: UnsafeCell::new(None),
             next: UnsafeCell::new(ptr::null_mut()),
             watch: ByteWatch::new(bytes.len()),
@@ -61,8 +91,10 @@ impl Block {
         // SAFETY: `new` leaked this box, and by the caller's promise nobody else reaches it.
         let block = unsafe { Box::from_raw(block.as_ptr()) };
         block.watch.write(0, block.size as usize);
-        // SAFETY: pointer and capacity came from the vector that `new` took apart; length 0 is always valid.
-        drop(unsafe { Vec::from_raw_parts(block.bytes.as_ptr(), 0, block.capacity) });
+        if let Ground::Heap { capacity } = block.ground {
+            // SAFETY: pointer and capacity came from the vector that `new` took apart; length 0 is always valid.
+            drop(unsafe { Vec::from_raw_parts(block.bytes.as_ptr(), 0, capacity) });
+        }
     }
 
     /// Turns an owned, unheld block into one with a single holder, which returns to `home` afterwards.

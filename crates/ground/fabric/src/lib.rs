@@ -37,17 +37,32 @@
 //!
 //! Nothing here allocates, except a window that the free list does not hold, a [`Slice`] of its own memory, and a lane's overflow.
 
+#[cfg(not(loom))]
+pub mod arena;
 pub mod doorbell;
 pub mod lane;
+pub mod memory;
+#[cfg(not(loom))]
+pub mod message;
 pub mod ring;
 pub mod sync;
+pub mod tli;
+#[cfg(not(loom))]
+pub mod uri;
 pub mod window;
+pub mod wire;
 
 mod block;
 mod slice;
 
+#[cfg(not(loom))]
+pub use arena::Arena;
 pub use doorbell::{Doorbell, Rang, Ringer, doorbell};
 pub use lane::{LaneReceiver, LaneSender, lane, lane_with_room_bell};
+#[cfg(not(loom))]
+pub use message::Message;
 pub use ring::{Consumer, Producer, ring};
 pub use slice::Slice;
+#[cfg(not(loom))]
+pub use uri::{Uri, UriError};
 pub use window::{PoolStats, Window, WindowPool};

@@ -44,6 +44,32 @@ mod native {
         }
     }
 
+    /// The words of shared memory that publish: in this build the memory itself.
+    #[derive(Debug, Clone)]
+    pub(crate) struct CommitWords;
+
+    impl CommitWords {
+        pub(crate) fn new(_words: usize) -> Self {
+            Self
+        }
+
+        /// # Safety
+        /// `base + at` is a live, aligned word.
+        #[inline(always)]
+        pub(crate) unsafe fn load(&self, base: std::ptr::NonNull<u8>, _offset: usize, at: usize) -> u64 {
+            // SAFETY: the caller's promise; the word is reached by atomic operations alone while another party may reach it.
+            unsafe { atomic::AtomicU64::from_ptr(base.as_ptr().add(at).cast()) }.load(atomic::Ordering::Acquire)
+        }
+
+        /// # Safety
+        /// As `load`, and the caller may write it.
+        #[inline(always)]
+        pub(crate) unsafe fn store(&self, base: std::ptr::NonNull<u8>, _offset: usize, at: usize, word: u64) {
+            // SAFETY: as above.
+            unsafe { atomic::AtomicU64::from_ptr(base.as_ptr().add(at).cast()) }.store(word, atomic::Ordering::Release);
+        }
+    }
+
     /// Tells loom which bytes are touched; in this build it is nothing.
     #[derive(Debug)]
     pub(crate) struct ByteWatch;
@@ -87,6 +113,28 @@ mod checked {
         /// Wakes the waker kept, if any.
         pub fn wake(&self) {
             self.0.wake();
+        }
+    }
+
+    /// The words of shared memory that publish: loom's atomics beside the memory, one for each word of it.
+    #[derive(Debug, Clone)]
+    pub(crate) struct CommitWords(std::sync::Arc<Vec<atomic::AtomicU64>>);
+
+    impl CommitWords {
+        pub(crate) fn new(words: usize) -> Self {
+            Self(std::sync::Arc::new((0..words).map(|_| atomic::AtomicU64::new(0)).collect()))
+        }
+
+        /// # Safety
+        /// None in this build.
+        pub(crate) unsafe fn load(&self, _base: std::ptr::NonNull<u8>, offset: usize, at: usize) -> u64 {
+            self.0[(offset + at) / 8].load(atomic::Ordering::Acquire)
+        }
+
+        /// # Safety
+        /// None in this build.
+        pub(crate) unsafe fn store(&self, _base: std::ptr::NonNull<u8>, offset: usize, at: usize, word: u64) {
+            self.0[(offset + at) / 8].store(word, atomic::Ordering::Release);
         }
     }
 

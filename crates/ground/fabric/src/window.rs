@@ -73,6 +73,28 @@ impl WindowPool {
         Window { block, filled: 0 }
     }
 
+    /// A pool of exactly the windows of `blocks`, all of them free. [`Self::try_take`] is the way to take them.
+    ///
+    /// # Safety
+    /// Nobody holds the blocks, and they lie in no list.
+    pub(crate) unsafe fn of_blocks(window_bytes: usize, blocks: impl Iterator<Item = NonNull<Block>>) -> Self {
+        let pool = Self::new(window_bytes, usize::MAX);
+        for block in blocks {
+            pool.shared.taken.0.fetch_add(1, Ordering::Relaxed);
+            pool.shared.give_back(block);
+        }
+        pool
+    }
+
+    /// A window of the free list; `None` when it is empty.
+    pub fn try_take(&self) -> Option<Window> {
+        let block = self.shared.pop()?;
+        self.shared.taken.0.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: just popped, so ours alone (R6).
+        unsafe { Block::lease(block, Some(Arc::clone(&self.shared))) };
+        Some(Window { block, filled: 0 })
+    }
+
     /// What the pool holds.
     pub fn stats(&self) -> PoolStats {
         // `returned` first: a window returned in between counts as live a moment longer, and never as less than none.
