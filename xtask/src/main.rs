@@ -10,12 +10,14 @@ mod lengths;
 mod packages;
 mod run;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask check              format, lints, import table, lengths, docs, licences
 cargo xtask test [FILTER…]     installs what the tests need, then runs every test (or those that match)
+cargo xtask test-vm [SCHEME…]  the transports vsock: and rdma: in an emulated guest; `-- PROGRAM [ARGUMENT…]` runs another program there
 cargo xtask docs               writes the pages that come from tables in the code
 cargo xtask bench list         the benchmarks
 cargo xtask bench NAME [--json]
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["check"] => check::check(),
         ["test", filters @ ..] => test::test(filters),
+        ["test-vm", rest @ ..] => vm::test_vm(rest),
         ["docs"] => docs::write(),
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz"] => test::fuzz(30),
