@@ -6,6 +6,7 @@ use crate::{docs, imports, lengths, packages};
 /// Runs all checks; the first that fails ends it.
 pub(crate) fn check() -> Result<(), String> {
     run("cargo", &["fmt", "--all", "--check"])?;
+    run("cargo", &["fmt", "--all", "--check", "--manifest-path", "bench/fabric/Cargo.toml"])?;
     imports::check()?;
     lengths::check()?;
     run("cargo", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;

