@@ -43,6 +43,17 @@ pub trait Connector: Send {
 
     /// Becomes readable when [`Self::poll`] may get further; ask again after each poll, it may have changed.
     fn readiness(&self) -> Option<BorrowedFd<'_>>;
+
+    /// The address by which peers reach a listener, where the given one leaves a choice to the system (`tcp://127.0.0.1:0`).
+    fn address(&self) -> Option<String> {
+        None
+    }
+
+    /// The last visitor that a listener turned away since this was asked, for the log: another version, windows that are too large, a name that
+    /// may not. Who listens goes on listening, or any stranger could end a channel.
+    fn turned_away(&mut self) -> Option<OpenError> {
+        None
+    }
 }
 
 /// One meeting of two peers, over when either is gone.

@@ -137,14 +137,30 @@ impl TxWindow {
     /// For links that ship bytes: writes the header, with used bytes, messages and, if `checksum` is given, the sum of what follows it, and lends all
     /// that is to be sent.
     pub fn shipped(&mut self, sequence: u64, epoch: u32, checksum: Option<fn(&[u8]) -> u32>) -> &[u8] {
+        self.shipped_with(0, sequence, epoch, checksum)
+    }
+
+    /// As [`Self::shipped`], with the header's `flags`, which are the link's.
+    pub fn shipped_with(
+        &mut self,
+        flags: u8,
+        sequence: u64,
+        epoch: u32,
+        checksum: Option<fn(&[u8]) -> u32>,
+    ) -> &[u8] {
         // SAFETY: bytes before `at` are committed, and nobody writes them while `self` is borrowed.
         let body = unsafe { self.memory.bytes(WINDOW_HEADER..self.at) };
         let used = u32::try_from(self.at).expect("a window is shorter than 4 GiB");
         let crc32c = checksum.map_or(0, |sum| sum(body));
-        let header = WindowHeader { flags: 0, used, messages: self.messages, sequence, crc32c, epoch };
+        let header = WindowHeader { flags, used, messages: self.messages, sequence, crc32c, epoch };
         // SAFETY: the window was not shipped yet, so nobody else reads it (T1); the mutable reference ends here.
         unsafe { self.memory.bytes_mut(0..WINDOW_HEADER) }.copy_from_slice(&header.pack());
-        // SAFETY: as for `body`.
+        self.committed()
+    }
+
+    /// The header and all that was committed behind it.
+    pub fn committed(&self) -> &[u8] {
+        // SAFETY: by T1 this window is the one writer, by T2 it writes these bytes only through `&mut self`.
         unsafe { self.memory.bytes(0..self.at) }
     }
 
