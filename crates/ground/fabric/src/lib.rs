@@ -44,6 +44,7 @@ pub mod lane;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod message;
+pub mod queue;
 pub mod ring;
 pub mod sync;
 pub mod tli;
