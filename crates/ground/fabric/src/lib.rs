@@ -40,6 +40,8 @@
 #[cfg(not(loom))]
 pub mod arena;
 pub mod doorbell;
+#[cfg(not(loom))]
+pub mod filter;
 pub mod lane;
 pub mod memory;
 #[cfg(not(loom))]
