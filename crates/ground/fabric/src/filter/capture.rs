@@ -118,15 +118,8 @@ impl Writer {
     fn append(&mut self, kind: RecordKind, direction: Direction, lane: Lane, flags: u8, bytes: &[u8]) {
         let length = bytes.len().next_multiple_of(8);
         self.number += 1;
-        let head = RecordHead {
-            length: length as u32,
-            kind,
-            direction,
-            lane,
-            flags,
-            time_ns: now_ns(),
-            number: self.number,
-        };
+        let head =
+            RecordHead { length: length as u32, kind, direction, lane, flags, time_ns: now_ns(), number: self.number };
         let padding = &[0; 8][..length - bytes.len()];
         let written = [&head.pack()[..], bytes, padding].into_iter().try_for_each(|part| self.file.write_all(part));
         match written {

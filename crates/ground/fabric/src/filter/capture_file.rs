@@ -322,7 +322,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let bytes = file(&[(head(16, 1), &[1; 16]), (RecordHead { kind: RecordKind::Met, ..head(8, 2) }, b"pid 1\0\0\0")]);
+        let bytes =
+            file(&[(head(16, 1), &[1; 16]), (RecordHead { kind: RecordKind::Met, ..head(8, 2) }, b"pid 1\0\0\0")]);
         let mut reader = CaptureReader::new(&bytes[..]).expect("a capture");
         assert_eq!((reader.uri(), reader.started_ns()), ("ipc:x", 7));
         let message =
@@ -355,10 +356,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_file_makes_the_reader_panic(tail in proptest::collection::vec(any::<u8>(), 0..200), flip in 0..48usize, bit in 0..8) {
+        fn no_file_makes_the_reader_panic(tail in proptest::collection::vec(any::<u8>(), 0..200), flip in 0..48usize, bit in 0..8u32) {
             let mut bytes = file(&[(head(16, 1), &[1; 16])]);
             bytes.extend_from_slice(&tail);
-            bytes[flip] ^= 1 << bit;
+            bytes[flip] ^= 1u8 << bit;
             if let Ok(mut reader) = CaptureReader::new(&bytes[..]) {
                 while let Ok(Some(record)) = reader.advance() {
                     let _ = record.captured.message();

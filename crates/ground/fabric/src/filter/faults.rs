@@ -51,7 +51,9 @@ impl Faults {
                     faults.split = Some(messages.ok_or(wrong("a number of messages over 0"))?);
                 }
                 // A filter that refused every take would be a channel that never sends.
-                "refuse" => faults.refuse = Some(value.parse().ok().filter(|n| *n > 1).ok_or(wrong("a number over 1"))?),
+                "refuse" => {
+                    faults.refuse = Some(value.parse().ok().filter(|n| *n > 1).ok_or(wrong("a number over 1"))?)
+                }
                 "drop" => faults.drop = Some(one_in()?),
                 "corrupt" => faults.corrupt = Some(one_in()?),
                 _ => return Err(wrong("one of seed, delay, stall, split, refuse, drop, corrupt")),
@@ -156,9 +158,17 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        for text in
-            ["speed:9", "delay:5", "delay:5ms-1ms", "delay:5 ms", "stall:20ms", "split:0", "refuse:1", "drop", "drop:-1"]
-        {
+        for text in [
+            "speed:9",
+            "delay:5",
+            "delay:5ms-1ms",
+            "delay:5 ms",
+            "stall:20ms",
+            "split:0",
+            "refuse:1",
+            "drop",
+            "drop:-1",
+        ] {
             assert_eq!(Faults::parse(&format!("seed:1,{text}")).expect_err("it is wrong").part, text);
         }
     }

@@ -117,7 +117,7 @@ pub(super) fn observed(link: Link, observer: &Arc<dyn Observer>, uri: &Arc<str>)
         direction,
         whole: Vec::new(),
         body: Vec::new(),
-        lent: Vec::new(),
+        lent: VecDeque::new(),
     };
     let visible = link.capabilities.visible_on_commit;
     Link {
@@ -140,6 +140,9 @@ pub(super) fn observed(link: Link, observer: &Arc<dyn Observer>, uri: &Arc<str>)
     }
 }
 
+/// Lent frames that are remembered until their message passes; the oldest is forgotten when a channel lends more, and is then shown as a descriptor.
+const LENT_MAX: usize = 4096;
+
 /// What shows an observer one direction of a link.
 struct Eye {
     observer: Arc<dyn Observer>,
@@ -150,8 +153,8 @@ struct Eye {
     /// Reused from message to message.
     whole: Vec<u8>,
     body: Vec<u8>,
-    /// Lent and not yet seen in a message; at most as many as leases are out.
-    lent: Vec<(Descriptor, Lent)>,
+    /// Lent and not yet seen in a message, the oldest first.
+    lent: VecDeque<(Descriptor, Lent)>,
 }
 
 enum Lent {
@@ -209,10 +212,16 @@ impl Eye {
         self.observer.message(&message);
     }
 
+    fn remember(&mut self, descriptor: Descriptor, bytes: Lent) {
+        if self.lent.len() == LENT_MAX {
+            self.lent.pop_front();
+        }
+        self.lent.push_back((descriptor, bytes));
+    }
+
     fn window(&self, lane: Lane, open: &Open) {
         let (direction, number) = (self.direction, open.number);
-        let seen =
-            WindowSeen { uri: &self.uri, direction, lane, number, messages: open.messages, bytes: open.bytes };
+        let seen = WindowSeen { uri: &self.uri, direction, lane, number, messages: open.messages, bytes: open.bytes };
         self.observer.window(&seen);
     }
 
@@ -229,7 +238,7 @@ impl Eye {
 
 /// Writes a message anew with the bytes in place of descriptors, as far as they are in `lent`, from which they are taken. A message that is broken is
 /// left as it is.
-fn unlent(word: MessageWord, body: &[u8], lent: &mut Vec<(Descriptor, Lent)>, into: &mut Vec<u8>) {
+fn unlent(word: MessageWord, body: &[u8], lent: &mut VecDeque<(Descriptor, Lent)>, into: &mut Vec<u8>) {
     let as_it_is = |into: &mut Vec<u8>| {
         into.clear();
         into.extend_from_slice(&word.pack().to_le_bytes());
@@ -242,9 +251,9 @@ fn unlent(word: MessageWord, body: &[u8], lent: &mut Vec<(Descriptor, Lent)>, in
         match frames.advance() {
             Ok(Some(RawFrame::Bytes { schema, bytes })) => push_frame(into, schema, bytes),
             Ok(Some(RawFrame::Lent { schema, descriptor })) => {
-                match lent.iter().position(|(it, _)| *it == descriptor).map(|at| lent.swap_remove(at).1) {
-                    Some(Lent::Slice(slice)) => push_frame(into, schema, &slice),
-                    Some(Lent::Copy(bytes)) => push_frame(into, schema, &bytes),
+                match lent.iter().position(|(it, _)| *it == descriptor).and_then(|at| lent.remove(at)) {
+                    Some((_, Lent::Slice(slice))) => push_frame(into, schema, &slice),
+                    Some((_, Lent::Copy(bytes))) => push_frame(into, schema, &bytes),
                     None => {
                         let flags = u64::from(frame_flags::LENT) << 48;
                         let head = u64::from(descriptor.length) | u64::from(schema) << 32 | flags;
@@ -318,7 +327,7 @@ impl Outlet for ObservedOutlet {
         if let Some(descriptor) = descriptor
             && self.eye.wants == Wants::Messages
         {
-            self.eye.lent.push((descriptor, Lent::Slice(bytes.clone())));
+            self.eye.remember(descriptor, Lent::Slice(bytes.clone()));
         }
         Ok(descriptor)
     }
@@ -406,7 +415,7 @@ impl Inlet for ObservedInlet {
                 Borrowed::Slice(slice) => Lent::Slice(slice.clone()),
                 Borrowed::Remote(remote) => Lent::Copy(remote.to_vec()),
             };
-            self.eye.lent.push((descriptor, bytes));
+            self.eye.remember(descriptor, bytes);
         }
         Ok(borrowed)
     }

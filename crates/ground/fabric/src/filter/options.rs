@@ -50,7 +50,8 @@ impl Filters {
                 }
                 "capture" => self.observe(Arc::new(capture(uri)?)),
                 "faults" => {
-                    let text = uri.option("faults").ok_or_else(|| uri.wrong(name, "an option faults= that says which"))?;
+                    let text =
+                        uri.option("faults").ok_or_else(|| uri.wrong(name, "an option faults= that says which"))?;
                     self.faults(Faults::parse(text).map_err(|error| uri.wrong(error.part, error.needed))?)
                 }
                 _ => return Err(uri.wrong(name, "a filter: count, trace, capture or faults").into()),
@@ -100,7 +101,8 @@ mod tests {
 
     #[test]
     fn options_of_filters_are_taken_out_and_the_rest_stays() {
-        let uri = Uri::parse("tcp://127.0.0.1:1?via=epoll&filter=count,faults,trace&faults=delay:1ms&tls=on").expect("right");
+        let uri =
+            Uri::parse("tcp://127.0.0.1:1?via=epoll&filter=count,faults,trace&faults=delay:1ms&tls=on").expect("right");
         let (rest, filters) = Filters::none().with_options(&uri, &resources()).expect("right");
         assert_eq!(rest.as_str(), "tcp://127.0.0.1:1?via=epoll&tls=on");
         assert_eq!(format!("{filters:?}"), r#"["count", "faults", "trace"]"#);

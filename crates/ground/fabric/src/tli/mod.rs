@@ -25,8 +25,8 @@ pub use link::{
 };
 #[cfg(not(loom))]
 pub use provider::{
-    Capabilities, Limits, LinkSettings, OpenError, PROVIDERS, Provider, Role, Trust, Unavailable, WindowSettings,
-    provider, schemes,
+    Capabilities, Limits, LinkSettings, OpenError, PROVIDERS, Provider, Providers, Role, Trust, Unavailable,
+    WindowSettings, provider, schemes,
 };
 pub use rx_window::RxWindow;
 pub use tx_window::TxWindow;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use linkme::distributed_slice;
 
@@ -15,10 +16,10 @@ pub static PROVIDERS: [&'static dyn Provider];
 /// A transport of one scheme.
 pub trait Provider: Sync {
     /// The scheme of its addresses, without the colon: `ipc`.
-    fn scheme(&self) -> &'static str;
+    fn scheme(&self) -> &str;
 
     /// For people: `tcp (io_uring)`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Of several providers of one scheme that are available, the one of the highest rank is used, unless the address asks for another by
     /// `?via=`[`Self::via`].
@@ -27,7 +28,7 @@ pub trait Provider: Sync {
     }
 
     /// What `?via=` calls it.
-    fn via(&self) -> &'static str {
+    fn via(&self) -> &str {
         self.scheme()
     }
 
@@ -55,30 +56,68 @@ pub trait Provider: Sync {
     fn open(&self, uri: &Uri, settings: &LinkSettings) -> Result<Box<dyn Connector>, OpenError>;
 }
 
-/// The best provider for an address.
+/// The providers that a channel may use: those linked in, and in front of them those that the application added, as from signed modules. An added
+/// one overrides what is linked in of its scheme, whatever the ranks, unless the address asks for another by `?via=`.
+#[derive(Clone, Default)]
+pub struct Providers {
+    added: Vec<Arc<dyn Provider + Send>>,
+}
+
+impl Providers {
+    /// Those that were linked in.
+    pub fn linked() -> Self {
+        Self::default()
+    }
+
+    /// Adds one; of several of a scheme, the one added last is asked first.
+    #[must_use]
+    pub fn with(mut self, provider: Arc<dyn Provider + Send>) -> Self {
+        self.added.insert(0, provider);
+        self
+    }
+
+    /// All of them, the added ones first.
+    pub fn each(&self) -> impl Iterator<Item = &dyn Provider> {
+        let added = self.added.iter().map(|provider| &**provider as &dyn Provider);
+        added.chain(PROVIDERS.iter().map(|provider| *provider as &dyn Provider))
+    }
+
+    /// The best provider for an address.
+    ///
+    /// # Errors
+    /// Names the schemes that are there when this one is not, and what each of its providers lacks when none is available.
+    pub fn find(&self, uri: &Uri) -> Result<&dyn Provider, OpenError> {
+        let added = self.added.iter().map(|provider| &**provider as &dyn Provider);
+        let mut lacking = Vec::new();
+        let found = first_available(added.filter(|it| it.matches(uri)), &mut lacking);
+        if let Some(provider) = found.or_else(|| first_available(by_rank(uri).into_iter(), &mut lacking)) {
+            return Ok(provider);
+        }
+        Err(nothing_for(uri, &lacking, self.schemes()))
+    }
+
+    /// The schemes, sorted, each once.
+    pub fn schemes(&self) -> Vec<&str> {
+        let mut schemes: Vec<_> = self.each().map(Provider::scheme).collect();
+        schemes.sort_unstable();
+        schemes.dedup();
+        schemes
+    }
+}
+
+impl fmt::Debug for Providers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.each().map(Provider::name)).finish()
+    }
+}
+
+/// The best provider that was linked in for an address.
 ///
 /// # Errors
-/// Names the schemes that are there when this one is not, and what each of its providers lacks when none is available.
+/// As [`Providers::find`].
 pub fn provider(uri: &Uri) -> Result<&'static dyn Provider, OpenError> {
-    let via = uri.option("via");
-    let mut candidates: Vec<&'static dyn Provider> = PROVIDERS
-        .iter()
-        .copied()
-        .filter(|provider| provider.scheme() == uri.scheme() && via.is_none_or(|via| via == provider.via()))
-        .collect();
-    candidates.sort_by_key(|provider| std::cmp::Reverse(provider.rank()));
     let mut lacking = Vec::new();
-    for provider in candidates {
-        match provider.available() {
-            Ok(()) => return Ok(provider),
-            Err(unavailable) => lacking.push(format!("{}: {unavailable}", provider.name())),
-        }
-    }
-    if lacking.is_empty() {
-        let known = schemes().join(", ");
-        return Err(OpenError::Scheme { scheme: uri.scheme().to_owned(), known });
-    }
-    Err(OpenError::Unavailable { lacking: lacking.join("; ") })
+    first_available(by_rank(uri).into_iter(), &mut lacking).ok_or_else(|| nothing_for(uri, &lacking, schemes()))
 }
 
 /// The schemes that were linked in, sorted, each once.
@@ -87,6 +126,38 @@ pub fn schemes() -> Vec<&'static str> {
     schemes.sort_unstable();
     schemes.dedup();
     schemes
+}
+
+impl dyn Provider + '_ {
+    fn matches(&self, uri: &Uri) -> bool {
+        self.scheme() == uri.scheme() && uri.option("via").is_none_or(|via| via == self.via())
+    }
+}
+
+fn by_rank(uri: &Uri) -> Vec<&'static dyn Provider> {
+    let mut candidates: Vec<&'static dyn Provider> = PROVIDERS.iter().copied().filter(|it| it.matches(uri)).collect();
+    candidates.sort_by_key(|provider| std::cmp::Reverse(provider.rank()));
+    candidates
+}
+
+fn first_available<'a>(
+    mut candidates: impl Iterator<Item = &'a dyn Provider>,
+    lacking: &mut Vec<String>,
+) -> Option<&'a dyn Provider> {
+    candidates.find(|provider| match provider.available() {
+        Ok(()) => true,
+        Err(unavailable) => {
+            lacking.push(format!("{}: {unavailable}", provider.name()));
+            false
+        }
+    })
+}
+
+fn nothing_for(uri: &Uri, lacking: &[String], known: Vec<&str>) -> OpenError {
+    if lacking.is_empty() {
+        return OpenError::Scheme { scheme: uri.scheme().to_owned(), known: known.join(", ") };
+    }
+    OpenError::Unavailable { lacking: lacking.join("; ") }
 }
 
 /// What a machine lacks for a provider: a device, a kernel facility, a library.
@@ -146,7 +217,7 @@ pub struct LinkSettings {
     /// Users that may be peers, besides one's own and root; empty: no other. Transports that know no users ignore it.
     pub users: Vec<u32>,
     /// Memory of windows that frames may refer to ([`crate::arena`]); where the transport shares memory, the peer maps it.
-    pub arena: Option<std::sync::Arc<crate::arena::Arena>>,
+    pub arena: Option<Arc<crate::arena::Arena>>,
 }
 
 impl Default for LinkSettings {

@@ -141,13 +141,7 @@ impl TxWindow {
     }
 
     /// As [`Self::shipped`], with the header's `flags`, which are the link's.
-    pub fn shipped_with(
-        &mut self,
-        flags: u8,
-        sequence: u64,
-        epoch: u32,
-        checksum: Option<fn(&[u8]) -> u32>,
-    ) -> &[u8] {
+    pub fn shipped_with(&mut self, flags: u8, sequence: u64, epoch: u32, checksum: Option<fn(&[u8]) -> u32>) -> &[u8] {
         // SAFETY: bytes before `at` are committed, and nobody writes them while `self` is borrowed.
         let body = unsafe { self.memory.bytes(WINDOW_HEADER..self.at) };
         let used = u32::try_from(self.at).expect("a window is shorter than 4 GiB");
