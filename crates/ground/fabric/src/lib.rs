@@ -39,9 +39,13 @@
 
 #[cfg(not(loom))]
 pub mod arena;
+#[cfg(not(loom))]
+pub mod channel;
 pub mod doorbell;
 #[cfg(not(loom))]
 pub mod filter;
+#[cfg(not(loom))]
+pub mod inproc;
 pub mod lane;
 pub mod memory;
 #[cfg(not(loom))]

@@ -133,6 +133,16 @@ impl RxWindow {
         self.memory.copy_out(self.at + 8, into);
     }
 
+    /// As [`Self::copy_body`], into `length - 8` bytes that are there.
+    ///
+    /// # Panics
+    /// When `length` is not 8 more than the bytes of `into`, or over [`Self::room`].
+    #[inline]
+    pub fn copy_body_to(&self, length: usize, into: &mut [u8]) {
+        assert!(length == into.len() + 8 && length <= self.room(), "a body of {length} bytes, room {}", self.room());
+        self.memory.copy_out(self.at + 8, into);
+    }
+
     /// The message of `length` bytes has been read.
     ///
     /// # Panics

@@ -164,6 +164,13 @@ impl TxWindow {
         self.messages = 0;
     }
 
+    /// Zeroes what an earlier use left.
+    pub fn wipe(&mut self) {
+        let end = self.memory.len();
+        // SAFETY: by T2 the bytes behind the word at `at` are ours alone.
+        unsafe { self.memory.bytes_mut(self.at + 8..end) }.fill(0);
+    }
+
     /// The memory below, for registration with devices and the kernel.
     pub fn memory(&self) -> &Memory {
         &self.memory

@@ -1,0 +1,371 @@
+//! The receiving handle of a channel.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use super::deadline::Deadline;
+use super::error::ReceiveError;
+use super::inbox::Arrival;
+use super::intake::{Found, Intake, Place};
+use super::shared::{Drives, Phase};
+use super::view::{MessageView, Received};
+use super::{Core, Waiting};
+use crate::queue::ReceiveReader;
+use crate::tli::Tether;
+
+/// Receives what the peers of a channel send.
+pub struct Receiver {
+    core: Arc<Core>,
+    source: Source,
+}
+
+/// Where messages come from.
+enum Source {
+    /// Straight from the windows: nothing is decoded before it is asked for, and a sender is held back by its windows.
+    Direct(Box<Direct>),
+    /// From a receive queue, which turns of the channel fill.
+    Queue(ReceiveReader<Arrival>),
+}
+
+struct Direct {
+    intake: Intake,
+    /// Arrivals taken over so far.
+    seen: u64,
+}
+
+impl Receiver {
+    pub(super) fn direct(core: Arc<Core>) -> Self {
+        Self { core, source: Source::Direct(Box::new(Direct { intake: Intake::new(), seen: 0 })) }
+    }
+
+    pub(super) fn queued(core: Arc<Core>, reader: ReceiveReader<Arrival>) -> Self {
+        Self { core, source: Source::Queue(reader) }
+    }
+
+    /// A further consumer of the same receive queue; `None` where there is one consumer.
+    pub fn another(&self) -> Option<Self> {
+        match &self.source {
+            Source::Direct(_) => None,
+            Source::Queue(reader) => {
+                Some(Self { core: Arc::clone(&self.core), source: Source::Queue(reader.try_clone()?) })
+            }
+        }
+    }
+
+    /// Waits for a message and takes it.
+    ///
+    /// # Errors
+    /// When none came before the deadline, a peer is gone, or the channel is closed.
+    pub fn receive(&mut self, deadline: Deadline) -> Result<Received, ReceiveError> {
+        self.wait(deadline, Self::take)
+    }
+
+    /// Waits for a message and lends it to `use_it`: it is read where it lies, or from a buffer that is used again.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    #[inline]
+    pub fn receive_with<R>(
+        &mut self,
+        deadline: Deadline,
+        use_it: impl FnOnce(MessageView<'_>) -> R,
+    ) -> Result<R, ReceiveError> {
+        let mut use_it = Some(use_it);
+        if let Source::Direct(direct) = &mut self.source
+            && let Found::Message(place) = direct.intake.next()
+            && let Some(take) = use_it.take()
+        {
+            match direct.intake.with_view(place, take) {
+                Ok(result) => return Ok(result),
+                Err(lost) => return Err(lost_error(&self.core, lost)),
+            }
+        }
+        self.wait(deadline, |this| this.lend(&mut use_it))
+    }
+
+    /// Lends up to `max` messages that are there to `each`, one by one, and says how many. Never waits.
+    ///
+    /// # Errors
+    /// When a peer is gone or the channel closed, and there was no message.
+    pub fn drain(&mut self, max: usize, mut each: impl FnMut(MessageView<'_>)) -> Result<usize, ReceiveError> {
+        let mut count = 0;
+        while count < max {
+            match self.lend(&mut Some(&mut each)) {
+                Ok(Some(())) => count += 1,
+                Ok(None) => break,
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if count < max {
+            self.settle();
+        }
+        Ok(count)
+    }
+
+    /// Takes a message if one is there.
+    ///
+    /// # Errors
+    /// When a peer is gone or the channel closed.
+    pub fn try_receive(&mut self) -> Result<Option<Received>, ReceiveError> {
+        let received = self.take()?;
+        if received.is_none() {
+            self.settle();
+        }
+        Ok(received)
+    }
+
+    /// As [`Self::receive`], and the task waits instead of the thread. The channel needs a service thread, or someone who drives it. Safe to cancel.
+    ///
+    /// # Errors
+    /// When a peer is gone or the channel closed.
+    pub async fn receive_async(&mut self) -> Result<Received, ReceiveError> {
+        poll_fn(|context| self.poll_receive(context)).await
+    }
+
+    /// As [`Self::receive_async`], by hand.
+    ///
+    /// # Errors
+    /// As [`Self::receive_async`].
+    pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, ReceiveError>> {
+        if let Some(result) = self.take().transpose() {
+            return Poll::Ready(result);
+        }
+        self.settle();
+        self.core.shared.receiver_waker.register(context.waker());
+        self.core.shared.future_waits.store(true, Ordering::SeqCst);
+        // The driver listens for us from its next turn on, and looks before it sleeps.
+        self.core.shared.wake_driver();
+        match self.take().transpose() {
+            Some(result) => Poll::Ready(result),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Says that this receiver is about to wait on [`Self::readiness`], so that peers ring; `true` when it need not wait, for something is there.
+    /// [`Self::awake`] ends it.
+    pub fn about_to_wait(&mut self) -> bool {
+        self.settle();
+        let Source::Direct(direct) = &mut self.source else { return false };
+        direct.intake.tethers().for_each(|tether| tether.arm());
+        let ready = self.ready();
+        if ready {
+            self.awake();
+        }
+        ready
+    }
+
+    /// The wait that [`Self::about_to_wait`] began is over; takes the rings.
+    pub fn awake(&mut self) {
+        let Source::Direct(direct) = &mut self.source else { return };
+        for tether in direct.intake.tethers() {
+            tether.disarm();
+            // A death shows when the messages are read.
+            let _ = tether.look();
+        }
+    }
+
+    /// The descriptor that becomes readable when a peer rings or goes, of a channel with one link whose receiver takes messages from the windows.
+    pub fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        let Source::Direct(direct) = &self.source else { return None };
+        direct.intake.tethers().next().and_then(|tether| tether.readiness())
+    }
+
+    /// Waits for a message and says where it lies: for raw channels, which receive without a queue.
+    pub(super) fn wait_place(&mut self, deadline: Deadline) -> Result<Place, ReceiveError> {
+        self.wait(deadline, |this| {
+            let Source::Direct(direct) = &mut this.source else { return this.nothing() };
+            match find(&this.core, direct)? {
+                Some(place) => Ok(Some(place)),
+                None => this.nothing(),
+            }
+        })
+    }
+
+    /// The windows that messages are taken from.
+    ///
+    /// # Panics
+    /// When there is a receive queue instead.
+    pub(super) fn intake(&mut self) -> &mut Intake {
+        match &mut self.source {
+            Source::Direct(direct) => &mut direct.intake,
+            Source::Queue(_) => panic!("a raw channel receives without a queue"),
+        }
+    }
+
+    /// Waits until `look` finds something.
+    fn wait<R>(
+        &mut self,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut Self) -> Result<Option<R>, ReceiveError>,
+    ) -> Result<R, ReceiveError> {
+        let mut spun = 0;
+        loop {
+            if let Some(result) = look(self)? {
+                return Ok(result);
+            }
+            let spins = match self.core.waiting {
+                Waiting::Busy => u32::MAX,
+                Waiting::SpinThenPark { spins } => spins,
+                Waiting::Park => 0,
+            };
+            if spun < spins {
+                spun += 1;
+                // The clock costs more than a look, so it is read now and then.
+                if deadline == Deadline::Now || spun % 1024 == 0 && self.over(deadline) {
+                    return Err(self.timed_out());
+                }
+                if spun == u32::MAX - 1 {
+                    spun = 0;
+                }
+                std::hint::spin_loop();
+                continue;
+            }
+            spun = 0;
+            if self.over(deadline) {
+                return Err(self.timed_out());
+            }
+            self.sleep(deadline);
+        }
+    }
+
+    /// Settles accounts with the peers, drives what nobody else drives, and looks at the clock.
+    fn over(&mut self, deadline: Deadline) -> bool {
+        self.settle();
+        if self.core.drives == Drives::Yes {
+            self.core.shared.turn_now();
+        }
+        deadline.is_over()
+    }
+
+    fn timed_out(&mut self) -> ReceiveError {
+        self.settle();
+        ReceiveError::TimedOut { channel: self.core.shared.name.clone() }
+    }
+
+    fn sleep(&mut self, deadline: Deadline) {
+        self.settle();
+        let core = Arc::clone(&self.core);
+        let tethers: Vec<Arc<dyn Tether>> = match &self.source {
+            Source::Direct(direct) => direct.intake.tethers().cloned().collect(),
+            Source::Queue(_) => Vec::new(),
+        };
+        core.shared.sleep_receiver(&tethers, core.drives, deadline, || self.ready());
+    }
+
+    /// Whether something may be there to be taken.
+    fn ready(&mut self) -> bool {
+        let shared = &self.core.shared;
+        if shared.phase() == Phase::Closed || shared.orphaned.load(Ordering::Acquire) {
+            return true;
+        }
+        match &mut self.source {
+            Source::Queue(reader) => !reader.is_empty(),
+            Source::Direct(direct) => {
+                direct.seen != shared.arrived.load(Ordering::SeqCst)
+                    || direct.intake.tethers().any(|tether| tether.look().is_err())
+                    || direct.intake.has_message()
+            }
+        }
+    }
+
+    /// Takes a message if one is there.
+    fn take(&mut self) -> Result<Option<Received>, ReceiveError> {
+        match &mut self.source {
+            Source::Queue(reader) => match reader.pop() {
+                Some(Arrival::Message(received)) => {
+                    self.core.shared.made_room();
+                    Ok(Some(received))
+                }
+                Some(Arrival::Lost(loss)) => Err(ReceiveError::PeerGone(loss)),
+                None => self.nothing(),
+            },
+            Source::Direct(direct) => match find(&self.core, direct)? {
+                Some(place) => direct.intake.take_owned(place).map(Some).map_err(|lost| lost_error(&self.core, lost)),
+                None => self.nothing(),
+            },
+        }
+    }
+
+    /// Lends a message if one is there.
+    fn lend<R, F: FnOnce(MessageView<'_>) -> R>(&mut self, use_it: &mut Option<F>) -> Result<Option<R>, ReceiveError> {
+        if let Source::Direct(direct) = &mut self.source {
+            let Some(place) = find(&self.core, direct)? else { return self.nothing() };
+            let Some(use_it) = use_it.take() else { return Ok(None) };
+            return direct.intake.with_view(place, use_it).map(Some).map_err(|lost| lost_error(&self.core, lost));
+        }
+        let Some(received) = self.take()? else { return Ok(None) };
+        let Some(use_it) = use_it.take() else { return Ok(None) };
+        Ok(Some(received.lend(use_it)))
+    }
+
+    /// There is no message: is that final?
+    fn nothing<R>(&mut self) -> Result<Option<R>, ReceiveError> {
+        let shared = &self.core.shared;
+        let channel = || shared.name.clone();
+        if shared.phase() == Phase::Closed {
+            return Err(ReceiveError::Closed { channel: channel() });
+        }
+        if !shared.orphaned.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let over = match &self.source {
+            Source::Direct(direct) => direct.intake.is_empty() && direct.seen == shared.arrived.load(Ordering::SeqCst),
+            Source::Queue(reader) => reader.is_empty(),
+        };
+        match shared.fault() {
+            Some(why) if over => Err(ReceiveError::Failed { channel: channel(), why }),
+            None if over => Err(ReceiveError::Closed { channel: channel() }),
+            _ => Ok(None),
+        }
+    }
+
+    /// Tells peers what was read.
+    fn settle(&mut self) {
+        if let Source::Direct(direct) = &mut self.source {
+            direct.intake.settle();
+        }
+    }
+}
+
+/// A message in the windows, with new links taken over and lost ones told.
+#[inline]
+fn find(core: &Core, direct: &mut Direct) -> Result<Option<Place>, ReceiveError> {
+    match direct.intake.next() {
+        Found::Message(place) => return Ok(Some(place)),
+        Found::Nothing => {}
+        lost @ Found::Gone(..) => return Err(lost_error(core, lost)),
+    }
+    let arrived = core.shared.arrived.load(Ordering::Acquire);
+    if direct.seen != arrived {
+        direct.seen = arrived;
+        core.shared.take_arrivals().into_iter().for_each(|source| direct.intake.add(source));
+    } else if !direct.intake.worth_a_look() {
+        return Ok(None);
+    }
+    match direct.intake.next_or_gone() {
+        Found::Message(place) => Ok(Some(place)),
+        Found::Nothing => Ok(None),
+        lost @ Found::Gone(..) => Err(lost_error(core, lost)),
+    }
+}
+
+/// The error for a link that is over.
+#[cold]
+fn lost_error(core: &Core, lost: Found) -> ReceiveError {
+    let Found::Gone(tether, gone) = lost else { unreachable!("only a loss is turned into an error") };
+    let loss = core.shared.pump().loss_of(&tether, gone);
+    // The transport may look for another peer now.
+    core.shared.link_lost();
+    ReceiveError::PeerGone(loss)
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("channel", &self.core.shared.name).finish_non_exhaustive()
+    }
+}
