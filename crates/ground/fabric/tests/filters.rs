@@ -7,13 +7,17 @@ use std::io::BufReader;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fabric::filter::{Capture, CaptureReader, Captured, Counters, Direction, Faults, Filters, Record, Trace};
+use fabric::channel::{Channel, Deadline};
+use fabric::filter::{
+    Capture, CaptureReader, Captured, Counters, Direction, Faults, Filters, Record, Resources, Trace,
+};
+use fabric::queue::{Priority, QueueKind};
 use fabric::tli::{
     Attempt, Borrowed, Connector, Lane, Link, LinkSettings, PeerGone, Reason, Role, RxWindow, TxWindow, WindowSettings,
     provider,
 };
 use fabric::wire::{END, Frames, Kind, MessageWord, RawFrame, frame_bytes, message_flags};
-use fabric::{Slice, Uri};
+use fabric::{Message, Slice, Uri};
 
 /// Ends of one meeting: the first has the filters.
 struct Ends {
@@ -395,4 +399,36 @@ fn filters_stack_in_the_order_of_the_list() {
     assert_eq!((before.messages, behind.messages, before.bytes), (50, 50, behind.bytes));
     assert_eq!(behind.windows, 50, "behind the split every message has a window of its own");
     assert!(before.windows < 20, "{}", before.windows);
+}
+
+#[test]
+fn a_channel_takes_filters_from_its_address_and_from_its_builder() {
+    let (near, named) = (Arc::new(Counters::new()), Arc::new(Counters::new()));
+    let resources = Resources { counters: Some(named.clone()), ..Resources::default() };
+    let address = "inproc:filters-channel?filter=faults,count&faults=seed:1,delay:1ms,split:1";
+    let (sending, _replies) = Channel::builder()
+        .listen(address)
+        .filters(Filters::none().observe(near.clone()))
+        .filter_resources(resources)
+        .windows(4096, 64)
+        .open()
+        .expect("opens");
+    let (_other, mut receiver) = Channel::builder().connect("inproc:filters-channel").open().expect("opens");
+    let posting = std::thread::spawn(move || {
+        let mut sender = sending.sender(QueueKind::MonoUnbounded, Priority::Normal);
+        for n in 0..300 {
+            let deadline = Deadline::after(Duration::from_secs(20));
+            sender.post(Message::copied(&payload(n)), deadline).expect("room comes");
+        }
+        sending.close(Deadline::after(Duration::from_secs(20))).expect("everything is read");
+    });
+    for n in 0..300 {
+        let message = receiver.receive(Deadline::after(Duration::from_secs(20))).expect("it comes");
+        assert_eq!(message.bytes(), payload(n));
+    }
+    // What was read is told with the next look.
+    assert!(receiver.try_receive().is_ok_and(|message| message.is_none()));
+    posting.join().expect("the sender is fine");
+    let (near, named) = (near.direction(Direction::Out), named.direction(Direction::Out));
+    assert_eq!((near.messages, named.messages, named.windows), (300, 300, 300));
 }
