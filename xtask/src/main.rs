@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod docs;
 mod imports;
+mod instructions;
 mod lengths;
 mod packages;
 mod run;
@@ -19,6 +20,7 @@ cargo xtask check              format, lints, import table, lengths, docs, licen
 cargo xtask test [FILTER…]     installs what the tests need, then runs every test (or those that match)
 cargo xtask test-vm [SCHEME…]  the transports vsock: and rdma: in an emulated guest; `-- PROGRAM [ARGUMENT…]` runs another program there
 cargo xtask docs               writes the pages that come from tables in the code
+cargo xtask instructions       instructions of a message in the fabric, against the allowed figures
 cargo xtask bench list         the benchmarks
 cargo xtask bench NAME [--json]
 cargo xtask fuzz [SECONDS]     every fuzz target for that long, with the nightly toolchain";
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         ["test", filters @ ..] => test::test(filters),
         ["test-vm", rest @ ..] => vm::test_vm(rest),
         ["docs"] => docs::write(),
+        ["instructions"] => instructions::instructions(),
         ["bench", rest @ ..] => bench::bench(rest),
         ["fuzz"] => test::fuzz(30),
         ["fuzz", seconds] => match seconds.parse() {

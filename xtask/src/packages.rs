@@ -90,18 +90,25 @@ fn unpack_package(package: &str) -> Result<(), String> {
 
 /// Debian's library of nng, which the fabric is measured against.
 pub(crate) fn libnng() -> Result<(), String> {
-    const PACKAGE: &str = "libnng-dev";
-    if output("dpkg-query", &["--show", "--showformat", "${db:Status-Status}", PACKAGE]).as_deref() == Ok("installed") {
+    install_one("libnng-dev")
+}
+
+/// Counts instructions.
+pub(crate) fn valgrind() -> Result<(), String> {
+    if found("valgrind") { Ok(()) } else { install_one("valgrind") }
+}
+
+/// Installs a Debian package that starts no service, unless it is there.
+fn install_one(package: &str) -> Result<(), String> {
+    let status = output("dpkg-query", &["--show", "--showformat", "${db:Status-Status}", package]);
+    if status.as_deref() == Ok("installed") {
         return Ok(());
     }
-    let install = ["install", "--yes", "--quiet=2", "--no-install-recommends", PACKAGE];
+    let install = ["install", "--yes", "--quiet=2", "--no-install-recommends", package];
     if output("id", &["-u"])?.trim() != "0" {
-        return Err(format!(
-            "the benchmark needs a Debian package; run once as root:\n  apt-get {}",
-            install.join(" ")
-        ));
+        return Err(format!("a Debian package is missing; run once as root:\n  apt-get {}", install.join(" ")));
     }
-    eprintln!("installing for the benchmark: {PACKAGE}");
+    eprintln!("installing: {package}");
     run("apt-get", &["update", "--quiet=2"])?;
     run_with("apt-get", &install, &[("DEBIAN_FRONTEND", "noninteractive")])
 }

@@ -28,8 +28,14 @@ pub(crate) fn run_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Re
 
 /// Runs a command quietly and returns what it printed.
 pub(crate) fn output(program: &str, args: &[&str]) -> Result<String, String> {
+    output_with(program, args, &[])
+}
+
+/// As [`output`], with environment variables.
+pub(crate) fn output_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<String, String> {
     let output = Command::new(program)
         .args(args)
+        .envs(env.iter().copied())
         .current_dir(root())
         .output()
         .map_err(|error| format!("{program} could not be started: {error}"))?;

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: installs what the tests need, builds the server once, then runs every test.
 
+use crate::instructions::instructions;
 use crate::packages;
 use crate::run::{found, root, run, run_with};
 
@@ -23,6 +24,7 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
     if filters.is_empty() {
         run_with("cargo", &["test", "--workspace", "--doc", "--quiet"], &env)?;
         loom()?;
+        instructions()?;
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() -> ExitCode {
-    kit::main(ROWS)
+    kit::main(&[ROWS])
 }
 
 /// As many slots as fit 4 MiB.

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The programs of rows; they lie beside this one.
-const PROGRAMS: &[&str] = &["bare", "peer-iceoryx2", "peer-zeromq", "peer-nng", "peer-queues"];
+const PROGRAMS: &[&str] = &["ours", "bare", "peer-iceoryx2", "peer-zeromq", "peer-nng", "peer-queues"];
 
 /// The longest that a run may take, its start and end included. The programs end themselves a little earlier.
 const RUN_MAX: Duration = Duration::from_secs(15);

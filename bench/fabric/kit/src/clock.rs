@@ -52,6 +52,17 @@ pub fn cpu_time() -> Duration {
     of(usage.ru_utime) + of(usage.ru_stime)
 }
 
+/// Memory of this process that is in use now, shared memory that it has touched included.
+///
+/// # Panics
+/// Where the system has no `/proc`.
+pub fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("a system with /proc");
+    let pages: u64 =
+        text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("the second number is the resident pages");
+    pages * 4096
+}
+
 /// The value below which `share` of the sorted values lie.
 ///
 /// # Panics

@@ -30,6 +30,11 @@ impl Figures {
         self.0.insert(name.to_owned(), value.into());
         self
     }
+
+    /// A figure by its name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.get(name)?.as_f64()
+    }
 }
 
 /// One thing that is measured.
@@ -54,29 +59,27 @@ pub const SMALL_AND_MIDDLE: &[usize] = &[64, 16 * 1024];
 pub const SMALL: &[usize] = &[64];
 
 /// `PROGRAM rows` lists the rows; `PROGRAM run ROW SIZE MILLISECONDS` measures one and prints one line of JSON.
-pub fn main(rows: &[Row]) -> ExitCode {
+pub fn main(tables: &[&[Row]]) -> ExitCode {
+    let mut rows = tables.iter().copied().flatten();
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["rows"] => {
-            rows.iter()
-                .for_each(|row| println!("{}", json!({"row": row.name, "about": row.about, "sizes": row.sizes})));
+            rows.for_each(|row| println!("{}", json!({"row": row.name, "about": row.about, "sizes": row.sizes})));
             ExitCode::SUCCESS
         }
-        ["run", name, size, time_ms] => {
-            match (rows.iter().find(|row| row.name == *name), size.parse(), time_ms.parse()) {
-                (Some(row), Ok(size), Ok(time_ms)) => {
-                    limit_time();
-                    hurry();
-                    let Figures(mut line) = (row.run)(&Plan { size, time: Duration::from_millis(time_ms) });
-                    line.insert("row".to_owned(), (*name).into());
-                    line.insert("size".to_owned(), size.into());
-                    println!("{}", Value::Object(line));
-                    ExitCode::SUCCESS
-                }
-                _ => usage(&format!("no row `{name}`, or `{size}` or `{time_ms}` is not a number")),
+        ["run", name, size, time_ms] => match (rows.find(|row| row.name == *name), size.parse(), time_ms.parse()) {
+            (Some(row), Ok(size), Ok(time_ms)) => {
+                limit_time();
+                hurry();
+                let Figures(mut line) = (row.run)(&Plan { size, time: Duration::from_millis(time_ms) });
+                line.insert("row".to_owned(), (*name).into());
+                line.insert("size".to_owned(), size.into());
+                println!("{}", Value::Object(line));
+                ExitCode::SUCCESS
             }
-        }
+            _ => usage(&format!("no row `{name}`, or `{size}` or `{time_ms}` is not a number")),
+        },
         _ => usage("what to do?"),
     }
 }

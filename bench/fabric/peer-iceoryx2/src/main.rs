@@ -57,7 +57,7 @@ const ROWS: &[Row] = &[
 
 fn main() -> ExitCode {
     set_log_level(LogLevel::Fatal);
-    kit::main(ROWS)
+    kit::main(&[ROWS])
 }
 
 /// Names that no other run has, so that what the library leaves behind can be removed.

@@ -38,7 +38,7 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() -> ExitCode {
-    kit::main(ROWS)
+    kit::main(&[ROWS])
 }
 
 fn over_ipc(run: impl FnOnce(&str) -> Figures) -> Figures {

@@ -78,7 +78,7 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() -> ExitCode {
-    kit::main(ROWS)
+    kit::main(&[ROWS])
 }
 
 fn depth(plan: &Plan) -> usize {

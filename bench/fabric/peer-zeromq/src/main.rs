@@ -30,7 +30,7 @@ const ROWS: &[Row] = &[
 ];
 
 fn main() -> ExitCode {
-    kit::main(ROWS)
+    kit::main(&[ROWS])
 }
 
 struct Address {
