@@ -36,6 +36,7 @@ pub use sender::Sender;
 pub use view::{EachFrame, FrameView, MessageView, Received, ReceivedFrame};
 
 use crate::arena::Arena;
+use crate::filter::{Filters, Resources};
 use crate::message::Message;
 use crate::queue::{self, BYTES_MAX, Priority, QueueKind, ReceiveKind, Weights};
 use crate::tli::{Connector, LinkSettings, OpenError, Provider, Providers, Role, Trust, WindowSettings};
@@ -92,6 +93,8 @@ pub struct ChannelBuilder {
     name: String,
     transports: Vec<Transport>,
     providers: Providers,
+    filters: Filters,
+    filter_resources: Resources,
     settings: LinkSettings,
     receive: Option<ReceiveKind>,
     receive_bytes: usize,
@@ -126,6 +129,8 @@ impl Channel {
             name: String::new(),
             transports: Vec::new(),
             providers: Providers::linked(),
+            filters: Filters::none(),
+            filter_resources: Resources::default(),
             settings: LinkSettings::default(),
             receive: None,
             receive_bytes: BYTES_MAX,
@@ -163,6 +168,20 @@ impl ChannelBuilder {
     #[must_use]
     pub fn providers(mut self, providers: Providers) -> Self {
         self.providers = providers;
+        self
+    }
+
+    /// Puts filters between the channel and every transport that is given by address, in front of those that its address names by `?filter=`.
+    #[must_use]
+    pub fn filters(mut self, filters: Filters) -> Self {
+        self.filters = filters;
+        self
+    }
+
+    /// What filters that are named by addresses write to: traces and counters.
+    #[must_use]
+    pub fn filter_resources(mut self, resources: Resources) -> Self {
+        self.filter_resources = resources;
         self
     }
 
@@ -262,7 +281,8 @@ impl ChannelBuilder {
             let (connector, can_lend) = match transport {
                 Transport::Made(connector, lends) => (connector, lends),
                 Transport::Uri(text, role) => {
-                    let uri = Uri::parse(&text)?;
+                    let (uri, filters) =
+                        self.filters.clone().with_options(&Uri::parse(&text)?, &self.filter_resources)?;
                     let provider = self.providers.find(&uri)?;
                     let settings = LinkSettings { role, ..self.settings.clone() };
                     check_limits(provider, &uri, &settings)?;
@@ -274,7 +294,7 @@ impl ChannelBuilder {
                     if name.is_empty() {
                         name = text;
                     }
-                    (provider.open(&uri, &settings)?, lends)
+                    (filters.wrap(&uri, &settings, provider.open(&uri, &settings)?), lends)
                 }
             };
             lends = least(lends, can_lend);
