@@ -127,7 +127,7 @@ fn a_table_of_another_version_or_size_is_refused_with_both() {
     assert!(error.to_string().contains("version 7") && error.to_string().contains("here is 1"), "{error}");
 
     let module = compile_text(
-        workshop,
+        &workshop,
         "#include <stdint.h>\nconst struct { uint32_t size, version; } fabric_module = {8, 1};\n"
             .replace("const struct", "__attribute__((visibility(\"default\"))) const struct")
             .as_str(),
@@ -146,7 +146,7 @@ fn a_missing_table_function_or_scheme_is_named() {
     assert!(matches!(error, LoadError::Symbol { .. }) && error.to_string().contains("fabric_module"), "{error}");
 
     let module = compile_text(
-        workshop,
+        &workshop,
         "#include \"fabric_module.h\"\nstatic int there(struct fabric_text *why) { (void)why; return 0; }\n\
          __attribute__((visibility(\"default\"))) const struct fabric_module fabric_module = {\n\
          .size = sizeof(struct fabric_module), .version = 1, .scheme = \"gap\", .name = \"gap\", .available = there};\n",
