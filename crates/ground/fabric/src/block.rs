@@ -15,7 +15,7 @@ use std::mem::{self, ManuallyDrop};
 use std::process;
 use std::ptr::{self, NonNull};
 
-use crate::sync::atomic::{AtomicUsize, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::sync::{Arc, ByteWatch, UnsafeCell};
 use crate::window::PoolShared;
 
@@ -31,6 +31,8 @@ pub(crate) struct Block {
     home: UnsafeCell<Option<Arc<PoolShared>>>,
     /// The block below in the pool's free list.
     pub(crate) next: UnsafeCell<*mut Block>,
+    /// Whether the last holder zeroes the bytes.
+    erase: AtomicBool,
     watch: ByteWatch,
 }
 
@@ -59,6 +61,7 @@ impl Block {
             ground: Ground::Mapped { _keep: keep },
             home: UnsafeCell::new(None),
             next: UnsafeCell::new(ptr::null_mut()),
+            erase: AtomicBool::new(false),
             watch: ByteWatch::new(size as usize),
         });
         NonNull::from(Box::leak(block))
@@ -78,6 +81,7 @@ impl Block {
             ground: Ground::Heap { capacity: bytes.capacity() },
             home: UnsafeCell::new(None),
             next: UnsafeCell::new(ptr::null_mut()),
+            erase: AtomicBool::new(false),
             watch: ByteWatch::new(bytes.len()),
         });
         NonNull::from(Box::leak(block))
@@ -128,12 +132,38 @@ impl Block {
         }
         fence(Ordering::Acquire);
         // SAFETY: by R3 the block is ours alone.
+        if unsafe { (*block.as_ptr()).erase.load(Ordering::Relaxed) } {
+            // SAFETY: as above.
+            unsafe { Self::zero(block) };
+        }
+        // SAFETY: by R3 the block is ours alone.
         let home = unsafe { (*block.as_ptr()).home.with_mut(|home| mem::take(&mut *home)) };
         match home {
             Some(pool) => pool.give_back(block),
             // SAFETY: by R3 as above, and a block without a home lies in no list.
             None => unsafe { Self::free(block) },
         }
+    }
+
+    /// Has the last holder zero all bytes before they are used again. Relaxed is enough: the caller's release comes after it, and orders it before
+    /// the last holder's look (R3).
+    pub(crate) fn erase_at_last(&self) {
+        self.erase.store(true, Ordering::Relaxed);
+    }
+
+    /// Zeroes all bytes, also when they are freed next and the compiler could prove that nobody reads them.
+    ///
+    /// # Safety
+    /// The caller owns `block` alone.
+    unsafe fn zero(block: NonNull<Self>) {
+        // SAFETY: the caller owns the block alone.
+        let this = unsafe { block.as_ref() };
+        this.watch.write(0, this.size());
+        // SAFETY: as above; the bytes are the block's (R4).
+        unsafe { ptr::write_bytes(this.bytes.as_ptr(), 0, this.size()) };
+        // The address escapes here, so the writes are kept.
+        std::hint::black_box(this.bytes.as_ptr());
+        this.erase.store(false, Ordering::Relaxed);
     }
 
     /// Whether the caller, who holds a count, is the only holder.

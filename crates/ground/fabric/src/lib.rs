@@ -46,6 +46,7 @@ pub mod doorbell;
 pub mod filter;
 #[cfg(not(loom))]
 pub mod inproc;
+pub mod ipc;
 pub mod lane;
 pub mod memory;
 #[cfg(not(loom))]

@@ -139,6 +139,17 @@ impl Memory {
         unsafe { self.words.store(self.base, self.offset, at, word) }
     }
 
+    /// Stores `new` where `current` is, with acquire and release ordering; else, and now and then for no reason, returns what is there.
+    ///
+    /// # Safety
+    /// The memory is [`Origin::Own`], and the word is one that any thread of this process may write, in this way only.
+    #[inline]
+    pub(crate) unsafe fn exchange(&self, at: usize, current: u64, new: u64) -> Result<u64, u64> {
+        debug_assert!(at.is_multiple_of(8) && at < self.len && self.origin == Origin::Own);
+        // SAFETY: by M1 the aligned word lies within and lives, and by the caller's promise it is ours to write.
+        unsafe { self.words.exchange(self.base, self.offset, at, current, new) }
+    }
+
     /// The bytes of `range`, for writing.
     ///
     /// # Safety

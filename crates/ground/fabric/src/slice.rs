@@ -151,6 +151,14 @@ impl Slice {
         joins
     }
 
+    /// Has the whole window, or the memory of its own, zeroed when the last slice and the writer have let go of it.
+    pub fn erase_at_last(&self) {
+        if let Some(block) = self.block {
+            // SAFETY: by R6 we hold a count, so the block lives.
+            unsafe { block.as_ref() }.erase_at_last();
+        }
+    }
+
     /// The bytes; also by `Deref`.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {

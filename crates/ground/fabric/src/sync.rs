@@ -68,6 +68,22 @@ mod native {
             // SAFETY: as above.
             unsafe { atomic::AtomicU64::from_ptr(base.as_ptr().add(at).cast()) }.store(word, atomic::Ordering::Release);
         }
+
+        /// # Safety
+        /// As `store`, whichever threads of this process write it.
+        #[inline(always)]
+        pub(crate) unsafe fn exchange(
+            &self,
+            base: std::ptr::NonNull<u8>,
+            _offset: usize,
+            at: usize,
+            current: u64,
+            new: u64,
+        ) -> Result<u64, u64> {
+            // SAFETY: as above.
+            let word = unsafe { atomic::AtomicU64::from_ptr(base.as_ptr().add(at).cast()) };
+            word.compare_exchange_weak(current, new, atomic::Ordering::AcqRel, atomic::Ordering::Acquire)
+        }
     }
 
     /// Tells loom which bytes are touched; in this build it is nothing.
@@ -135,6 +151,20 @@ mod checked {
         /// None in this build.
         pub(crate) unsafe fn store(&self, _base: std::ptr::NonNull<u8>, offset: usize, at: usize, word: u64) {
             self.0[(offset + at) / 8].store(word, atomic::Ordering::Release);
+        }
+
+        /// # Safety
+        /// None in this build.
+        pub(crate) unsafe fn exchange(
+            &self,
+            _base: std::ptr::NonNull<u8>,
+            offset: usize,
+            at: usize,
+            current: u64,
+            new: u64,
+        ) -> Result<u64, u64> {
+            let word = &self.0[(offset + at) / 8];
+            word.compare_exchange_weak(current, new, atomic::Ordering::AcqRel, atomic::Ordering::Acquire)
         }
     }
 
