@@ -18,7 +18,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask check              format, lints, import table, lengths, docs, licences
 cargo xtask test [FILTER…]     installs what the tests need, then runs every test (or those that match)
-cargo xtask test-vm [SCHEME…]  the transports vsock: and rdma: in an emulated guest; `-- PROGRAM [ARGUMENT…]` runs another program there
+cargo xtask test-vm [SCHEME…]  the transports vsock: and rdma: in an emulated guest (`-- PROGRAM [ARGUMENT…]`: that program)
 cargo xtask docs               writes the pages that come from tables in the code
 cargo xtask instructions       instructions of a message in the fabric, against the allowed figures
 cargo xtask bench list         the benchmarks

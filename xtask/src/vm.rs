@@ -31,43 +31,54 @@ const SCHEMES: &[&str] = &["vsock", "rdma"];
 /// The line with which `vm/init.sh` reports.
 const MARKER: &str = "test-vm: exit ";
 
-/// `test-vm [SCHEME…]` runs the conformance suite over these schemes; `test-vm -- PROGRAM [ARGUMENT…]` any program.
+/// One program that runs in the guest.
+struct Run<'a> {
+    program: PathBuf,
+    arguments: Vec<&'a str>,
+}
+
+/// `test-vm` runs the tests of `fabric-rdma` that need an adapter and the conformance suite over both transports, `test-vm SCHEME…` the suite over
+/// these, `test-vm -- PROGRAM [ARGUMENT…]` any program.
 pub(crate) fn test_vm(args: &[&str]) -> Result<(), String> {
     match args {
-        ["--", program, arguments @ ..] => boot(Path::new(program), &[arguments.to_vec()]),
+        ["--", program, arguments @ ..] => boot(&[Run { program: program.into(), arguments: arguments.to_vec() }]),
         ["--"] => Err("test-vm: name the program to run".into()),
         schemes => {
+            let mut runs = Vec::new();
+            if schemes.is_empty() {
+                let tests = built(&["test", "--no-run", "--package", "fabric-rdma", "--features", "adapter"])?;
+                runs.extend(tests.into_iter().map(|program| Run { program, arguments: Vec::new() }));
+            }
+            let suite = built(&["build", "--release", "--all-features", "--package", "fabric-conformance"])?;
+            let suite = suite.last().ok_or("fabric-conformance has no program")?;
             let schemes = if schemes.is_empty() { SCHEMES } else { schemes };
-            let runs: Vec<Vec<&str>> = schemes.iter().map(|scheme| vec!["--scheme", scheme]).collect();
-            boot(&built("fabric-conformance")?, &runs)
+            runs.extend(
+                schemes.iter().map(|scheme| Run { program: suite.clone(), arguments: vec!["--scheme", scheme] }),
+            );
+            boot(&runs)
         }
     }
 }
 
-/// Runs `program` in one guest, once with each list of arguments; fails when one of the runs failed.
-fn boot(program: &Path, runs: &[Vec<&str>]) -> Result<(), String> {
+/// Does all runs in one guest, one after the other; fails when one of them failed.
+fn boot(runs: &[Run<'_>]) -> Result<(), String> {
     let packages = Packages::install()?;
     let folder = root().join("target/vm");
     let image = folder.join("initramfs");
-    std::fs::write(&image, image_of(&packages, program, runs)?)
-        .map_err(|error| format!("{}: {error}", image.display()))?;
+    std::fs::write(&image, image_of(&packages, runs)?).map_err(|error| format!("{}: {error}", image.display()))?;
     watch(&packages.kernel()?, &image)
 }
 
-/// The program that cargo builds of a package, optimised: emulation is slow enough.
-fn built(package: &str) -> Result<PathBuf, String> {
-    eprintln!("$ cargo build --release --all-features --package {package}");
-    let arguments = ["build", "--release", "--all-features", "--quiet", "--message-format=json", "--package", package];
-    let messages = output("cargo", &arguments)?;
-    let programs = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    programs
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .next_back()
-        .ok_or_else(|| format!("{package} has no program"))
+/// The programs that a cargo command builds.
+fn built(command: &[&str]) -> Result<Vec<PathBuf>, String> {
+    eprintln!("$ cargo {}", command.join(" "));
+    let messages = output("cargo", &[command, &["--quiet", "--message-format=json"]].concat())?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    Ok(messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).collect())
 }
 
 /// Everything that the guest has.
-fn image_of(packages: &Packages, program: &Path, runs: &[Vec<&str>]) -> Result<Vec<u8>, String> {
+fn image_of(packages: &Packages, runs: &[Run<'_>]) -> Result<Vec<u8>, String> {
     let mut archive = Archive::new();
     archive.file("init", include_bytes!("vm/init.sh"));
     archive.copy("bin/busybox", &packages.file("busybox-static", "bin/busybox")?)?;
@@ -87,14 +98,14 @@ fn image_of(packages: &Packages, program: &Path, runs: &[Vec<&str>]) -> Result<V
     archive.file("etc/libibverbs.d/rxe.driver", b"driver rxe\n");
     archive.copy(&driver, &driver_file)?;
     archive.copy(&format!("{libraries}/libibverbs.so.1"), &verbs)?;
-    let programs = [
-        ("usr/bin/ibv_devices", packages.file("ibverbs-utils", "usr/bin/ibv_devices")?),
-        ("usr/bin/rdma", packages.file("iproute2", "usr/bin/rdma")?),
-        ("test", program.to_path_buf()),
+    let mut programs = vec![
+        ("usr/bin/ibv_devices".to_owned(), packages.file("ibverbs-utils", "usr/bin/ibv_devices")?),
+        ("usr/bin/rdma".to_owned(), packages.file("iproute2", "usr/bin/rdma")?),
     ];
+    programs.extend(runs.iter().map(|run| (name_of(&run.program), run.program.clone())));
     let mut linked = vec![verbs, driver_file];
     for (name, file) in programs {
-        archive.copy(name, &file)?;
+        archive.copy(&name, &file)?;
         linked.push(file);
     }
     for file in &linked {
@@ -106,13 +117,19 @@ fn image_of(packages: &Packages, program: &Path, runs: &[Vec<&str>]) -> Result<V
     Ok(archive.finish())
 }
 
-/// The script that runs the program with each list of arguments; its exit code is the last that was not 0.
-fn command(runs: &[Vec<&str>]) -> String {
+/// Where a program lies in the guest; one that is run twice lies there once.
+fn name_of(program: &Path) -> String {
+    format!("tests/{}", program.file_name().unwrap_or(program.as_os_str()).to_string_lossy())
+}
+
+/// The script that does the runs; its exit code is the last that was not 0.
+fn command(runs: &[Run<'_>]) -> String {
+    let quote = |text: &str| format!(" '{}'", text.replace('\'', r"'\''"));
     let mut script = String::from("#!/bin/sh\nfailed=0\n");
-    for arguments in runs {
-        let quoted: Vec<String> = arguments.iter().map(|text| format!("'{}'", text.replace('\'', r"'\''"))).collect();
-        let line = quoted.join(" ");
-        script += &format!("echo \"test-vm: running\" {line}\n/test {line} || failed=$?\n");
+    for run in runs {
+        let line =
+            format!("/{}", name_of(&run.program)) + &run.arguments.iter().map(|text| quote(text)).collect::<String>();
+        script += &format!("echo test-vm: running {line}\n{line} || failed=$?\n");
     }
     script + "exit $failed\n"
 }
@@ -160,8 +177,9 @@ mod tests {
 
     #[test]
     fn the_command_quotes_and_remembers_a_failure() {
-        let script = command(&[vec!["--scheme", "it's"], vec![]]);
-        assert!(script.contains(r"/test '--scheme' 'it'\''s' || failed=$?"), "{script}");
-        assert!(script.ends_with("/test  || failed=$?\nexit $failed\n"), "{script}");
+        let run = |arguments| Run { program: "target/debug/suite".into(), arguments };
+        let script = command(&[run(vec!["--scheme", "it's"]), run(vec![])]);
+        assert!(script.contains(r"/tests/suite '--scheme' 'it'\''s' || failed=$?"), "{script}");
+        assert!(script.ends_with("/tests/suite || failed=$?\nexit $failed\n"), "{script}");
     }
 }

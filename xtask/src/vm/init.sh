@@ -28,6 +28,7 @@ ibv_devices
 
 /command
 code=$?
+[ "$code" = 0 ] || dmesg | tail -n 20
 # The console is slow; let it print everything before the marker that ends the run.
 echo
 echo "test-vm: exit $code"
