@@ -39,71 +39,61 @@ impl<T: Weigh> Discarding<T> {
         }
     }
 
-    /// Does `act` in the consumer's place, if that is free.
+    /// Steps into the consumer's place, if that is free.
     #[inline]
-    fn in_place<R>(&self, act: impl FnOnce(&mut Cursor<T>) -> R) -> Option<R> {
-        /// Gives the place back, also when `act` panics.
-        struct Place<'a>(&'a AtomicBool);
-        impl Drop for Place<'_> {
-            fn drop(&mut self) {
-                // Pairs with the Acquire of the next exchange.
-                self.0.store(false, Ordering::Release);
-            }
-        }
+    fn enter(&self) -> Option<Place<'_, T>> {
         if self.taken.load(Ordering::Relaxed) || self.taken.swap(true, Ordering::Acquire) {
             return None;
         }
-        let _place = Place(&self.taken);
-        // SAFETY: by D1 the cursor is ours until `_place` is dropped.
-        Some(self.cursor.with_mut(|cursor| act(unsafe { &mut *cursor })))
+        Some(Place(self))
     }
 
     /// Appends a value, after room was made for it.
-    pub(super) fn push(&self, mut value: T) -> Pushed {
+    pub(super) fn push(&self, value: T) -> Pushed {
         let mut pushed = Pushed::Queued;
         loop {
-            match self.line.push(value, &self.line.bounds) {
-                Ok(()) => return pushed,
-                Err(back) => value = back,
+            if let Some(claim) = self.line.claim(&self.line.bounds) {
+                self.line.fill(claim, value);
+                return pushed;
             }
-            match self.take() {
-                // Dropped here, outside of the consumer's place.
-                Some(_oldest) => self.discarded.fetch_add(1, Ordering::Relaxed),
-                None => break,
-            };
+            if !self.discard() {
+                break;
+            }
             pushed = Pushed::DiscardedOldest;
         }
         // Another thread is taking one out, or the oldest is still being written.
-        match self.line.push(value, &self.ceiling) {
-            Ok(()) => pushed,
-            Err(_newest) => {
-                self.discarded.fetch_add(1, Ordering::Relaxed);
-                Pushed::DiscardedNewest
-            }
-        }
+        let Some(claim) = self.line.claim(&self.ceiling) else {
+            self.discarded.fetch_add(1, Ordering::Relaxed);
+            return Pushed::DiscardedNewest;
+        };
+        self.line.fill(claim, value);
+        pushed
     }
 
-    #[inline]
-    fn take(&self) -> Option<T> {
-        // SAFETY: by D1 the cursor is the only one.
-        self.in_place(|cursor| unsafe { cursor.pop(&self.line) })?
+    /// Takes the oldest value out, drops it outside of the consumer's place, and says whether there was one to take.
+    fn discard(&self) -> bool {
+        let oldest = self.enter().and_then(|mut place| place.pop());
+        if oldest.is_some() {
+            self.discarded.fetch_add(1, Ordering::Relaxed);
+        }
+        oldest.is_some()
     }
 
     /// Takes the oldest value that is within the bounds; for the consumer.
+    #[inline]
     pub(super) fn pop(&self) -> Option<T> {
-        loop {
-            let over = self.line.len() > self.line.bounds.values;
-            let value = self.take()?;
-            if !over {
-                return Some(value);
+        while self.line.len() > self.line.bounds.values {
+            if !self.discard() {
+                return None;
             }
-            self.discarded.fetch_add(1, Ordering::Relaxed);
         }
+        self.enter()?.pop()
     }
 
     /// Whether a value can be taken now.
+    #[inline]
     pub(super) fn is_ready(&self) -> bool {
-        self.line.len() > 0 && self.in_place(|cursor| cursor.is_ready(&self.line)).unwrap_or(false)
+        self.line.len() > 0 && self.enter().is_some_and(|mut place| place.is_ready())
     }
 
     pub(super) fn line(&self) -> &Line<T> {
@@ -112,5 +102,30 @@ impl<T: Weigh> Discarding<T> {
 
     pub(super) fn discarded(&self) -> u64 {
         self.discarded.load(Ordering::Relaxed)
+    }
+}
+
+/// The consumer's place of a line, taken; dropping leaves it.
+struct Place<'a, T: Weigh>(&'a Discarding<T>);
+
+impl<T: Weigh> Place<'_, T> {
+    #[inline]
+    fn pop(&mut self) -> Option<T> {
+        // SAFETY: by D1 the cursor is ours while the place is, and it is the line's only one.
+        self.0.cursor.with_mut(|cursor| unsafe { (*cursor).pop(&self.0.line) })
+    }
+
+    #[inline]
+    fn is_ready(&mut self) -> bool {
+        // SAFETY: as above.
+        self.0.cursor.with_mut(|cursor| unsafe { (*cursor).is_ready(&self.0.line) })
+    }
+}
+
+impl<T: Weigh> Drop for Place<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // Pairs with the Acquire of the next exchange.
+        self.0.taken.store(false, Ordering::Release);
     }
 }

@@ -44,25 +44,28 @@ impl<T: Weigh> Fan<T> {
         }
     }
 
-    /// Appends a value.
-    ///
-    /// # Errors
-    /// Gives it back when there is no room.
+    /// Whether there is room for one more value.
     ///
     /// # Safety
     /// No other thread pushes at the same time (F1).
     #[inline]
-    pub(super) unsafe fn push(&self, value: T) -> Result<(), T> {
+    pub(super) unsafe fn has_room(&self) -> bool {
         let tail = &self.tail.0;
         let position = tail.next.load(Ordering::Relaxed);
         let len = position.wrapping_sub(self.head.0.load(Ordering::Acquire));
-        if !self.bounds.room(len, tail.outside.load(Ordering::Relaxed)) {
-            return Err(value);
-        }
-        if position.is_multiple_of(SLOTS) && self.segments.find(position).is_some() {
-            // The entry's last segment is still being read.
-            return Err(value);
-        }
+        self.bounds.room(len, tail.outside.load(Ordering::Relaxed))
+            // Else the segment that was last in that entry is still being read.
+            && (!position.is_multiple_of(SLOTS) || self.segments.find(position).is_none())
+    }
+
+    /// Appends a value.
+    ///
+    /// # Safety
+    /// `has_room` said so to this thread, and no other thread has pushed since (F1).
+    #[inline]
+    pub(super) unsafe fn push(&self, value: T) {
+        let tail = &self.tail.0;
+        let position = tail.next.load(Ordering::Relaxed);
         let outside = value.bytes_outside();
         if outside > 0 {
             tail.outside.fetch_add(outside, Ordering::Relaxed);
@@ -76,7 +79,6 @@ impl<T: Weigh> Fan<T> {
         });
         // Pairs with the Acquire load in `pop`.
         tail.next.store(position.wrapping_add(1), Ordering::Release);
-        Ok(())
     }
 
     /// Takes the oldest value; any number of threads may.

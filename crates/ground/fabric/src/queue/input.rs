@@ -55,25 +55,14 @@ enum Form<T> {
 }
 
 impl<T: Send + Weigh> Input<T> {
-    #[inline]
-    fn push(&self, value: T, tag: Option<u64>, push_alone: impl FnOnce(&Line<T>, T) -> Result<(), T>) -> Outcome<T> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(Refused { value, why: PushError::Closed });
+    /// What to do with a value for which there is no room.
+    #[cold]
+    fn refuse(&self, value: T) -> Result<Pushed, Refused<T>> {
+        if self.full != Full::DiscardNewest {
+            return Err(Refused { value, why: PushError::Full });
         }
-        let refused = match &self.form {
-            Form::Mono(line) => push_alone(line, value),
-            Form::Multi(line) => line.push(value, &line.bounds),
-            Form::Discarding(discarding) => return Ok(discarding.push(value)),
-            Form::Tagged(tagged) => return tagged.push(value, tag),
-        };
-        match refused {
-            Ok(()) => Ok(Pushed::Queued),
-            Err(_newest) if self.full == Full::DiscardNewest => {
-                self.discarded_newest.fetch_add(1, Ordering::Relaxed);
-                Ok(Pushed::DiscardedNewest)
-            }
-            Err(value) => Err(Refused { value, why: PushError::Full }),
-        }
+        self.discarded_newest.fetch_add(1, Ordering::Relaxed);
+        Ok(Pushed::DiscardedNewest)
     }
 
     fn len(&self) -> usize {
@@ -106,8 +95,6 @@ impl<T: Send + Weigh> Input<T> {
     }
 }
 
-type Outcome<T> = Result<Pushed, Refused<T>>;
-
 /// The pushing end of an input queue. It may move between threads and belongs to one at a time; queues of many producers give each its own by
 /// [`Self::try_clone`].
 pub struct Writer<T> {
@@ -123,8 +110,20 @@ impl<T: Send + Weigh> Writer<T> {
     /// Gives the value back when the queue is closed, or full and of a kind that blocks or refuses.
     #[inline]
     pub fn push(&self, value: T, tag: Option<u64>) -> Result<Pushed, Refused<T>> {
-        // SAFETY: by R4 of `line`: a queue of one producer has one writer, which is neither cloned nor shared.
-        self.input.push(value, tag, |line, value| unsafe { line.push_alone(value) })
+        if self.input.closed.load(Ordering::Relaxed) {
+            return Err(Refused { value, why: PushError::Closed });
+        }
+        // A place first, so that the value moves once.
+        let (line, claim) = match &self.input.form {
+            // SAFETY: by R4 of `line`: a queue of one producer has one writer, which is neither cloned nor shared.
+            Form::Mono(line) => (line, unsafe { line.claim_alone() }),
+            Form::Multi(line) => (line, line.claim(&line.bounds)),
+            Form::Discarding(discarding) => return Ok(discarding.push(value)),
+            Form::Tagged(tagged) => return tagged.push(value, tag),
+        };
+        let Some(claim) = claim else { return self.input.refuse(value) };
+        line.fill(claim, value);
+        Ok(Pushed::Queued)
     }
 
     /// Another writer of the same queue; `None` when its kind has one only.
@@ -196,15 +195,12 @@ impl<T: Send + Weigh> Reader<T> {
     /// Looks at the oldest value: what [`Self::pop`] or [`Self::skip`] takes next. From a queue that replaces or discards it is out of reach from now on.
     #[inline]
     pub fn peek(&mut self) -> Option<&T> {
-        let taken = match &self.input.form {
+        match &self.input.form {
             // SAFETY: the reader has the only cursor of the line, and is borrowed while the reference lives.
             Form::Mono(line) | Form::Multi(line) => return unsafe { self.cursor.peek(line) },
-            _ if self.held.is_some() => None,
-            Form::Discarding(discarding) => discarding.pop(),
-            Form::Tagged(tagged) => tagged.pop(),
-        };
-        if taken.is_some() {
-            self.held = taken;
+            _ if self.held.is_some() => {}
+            Form::Discarding(discarding) => self.held = discarding.pop(),
+            Form::Tagged(tagged) => self.held = tagged.pop(),
         }
         self.held.as_ref()
     }
@@ -215,8 +211,9 @@ impl<T: Send + Weigh> Reader<T> {
         match &self.input.form {
             // SAFETY: the reader has the only cursor of the line.
             Form::Mono(line) | Form::Multi(line) => unsafe { self.cursor.pop(line) },
-            Form::Discarding(discarding) => self.held.take().or_else(|| discarding.pop()),
-            Form::Tagged(tagged) => self.held.take().or_else(|| tagged.pop()),
+            _ if self.held.is_some() => self.held.take(),
+            Form::Discarding(discarding) => discarding.pop(),
+            Form::Tagged(tagged) => tagged.pop(),
         }
     }
 

@@ -54,12 +54,10 @@ impl<T: Weigh> Line<T> {
         }
     }
 
-    /// Appends a value, for any number of producers: one locked instruction, two when it holds bytes outside.
-    ///
-    /// # Errors
-    /// Gives it back when `bounds` leave no room. They are at most what the line was made for.
+    /// Claims the place of one more value, for any number of producers: one locked instruction. `None` when `bounds`, which are at most what the line
+    /// was made for, leave no room.
     #[inline]
-    pub(super) fn push(&self, value: T, bounds: &Bounds) -> Result<(), T> {
+    pub(super) fn claim(&self, bounds: &Bounds) -> Option<Claim> {
         let tail = &self.tail.0;
         // Head before tail, so that the tail is never behind it (R3). Pairs with the Release below, or that in `Cursor::advance`.
         let mut head = tail.head_seen.load(Ordering::Acquire);
@@ -68,7 +66,7 @@ impl<T: Weigh> Line<T> {
             if !bounds.room(position.wrapping_sub(head), tail.outside.load(Ordering::Relaxed)) {
                 let now = self.head.0.load(Ordering::Acquire);
                 if now == head {
-                    return Err(value);
+                    return None;
                 }
                 head = now;
                 tail.head_seen.store(now, Ordering::Release);
@@ -77,21 +75,17 @@ impl<T: Weigh> Line<T> {
             // Relaxed: the mark publishes, not the claim.
             let claimed = position.wrapping_add(1);
             if tail.next.compare_exchange_weak(position, claimed, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                self.fill(position, value);
-                return Ok(());
+                return Some(Claim(position));
             }
         }
     }
 
-    /// Appends a value, for the only producer: no locked instruction, one when the value holds bytes outside.
-    ///
-    /// # Errors
-    /// Gives it back when there is no room.
+    /// Claims the place of one more value, for the only producer: no locked instruction. `None` when there is no room.
     ///
     /// # Safety
-    /// No other thread pushes at the same time (R4).
+    /// No other thread claims at the same time (R4).
     #[inline]
-    pub(super) unsafe fn push_alone(&self, value: T) -> Result<(), T> {
+    pub(super) unsafe fn claim_alone(&self) -> Option<Claim> {
         let tail = &self.tail.0;
         let position = tail.next.load(Ordering::Relaxed);
         let outside = tail.outside.load(Ordering::Relaxed);
@@ -99,17 +93,16 @@ impl<T: Weigh> Line<T> {
             let now = self.head.0.load(Ordering::Acquire);
             tail.head_seen.store(now, Ordering::Relaxed);
             if !self.bounds.room(position.wrapping_sub(now), outside) {
-                return Err(value);
+                return None;
             }
         }
         tail.next.store(position.wrapping_add(1), Ordering::Relaxed);
-        self.fill(position, value);
-        Ok(())
+        Some(Claim(position))
     }
 
-    /// Writes the value of a position that the caller has claimed.
+    /// Appends the value for which a place of this line was claimed. From here to the mark nothing fails.
     #[inline]
-    fn fill(&self, position: usize, value: T) {
+    pub(super) fn fill(&self, Claim(position): Claim, value: T) {
         let outside = value.bytes_outside();
         if outside > 0 {
             self.tail.0.outside.fetch_add(outside, Ordering::Relaxed);
@@ -142,6 +135,10 @@ impl<T: Weigh> Line<T> {
         self.tail.0.next.load(Ordering::Relaxed) as u64
     }
 }
+
+/// A claimed place. It is filled at once: nothing behind it is seen before.
+#[must_use]
+pub(super) struct Claim(usize);
 
 impl<T> Drop for Line<T> {
     fn drop(&mut self) {
@@ -262,7 +259,7 @@ impl<T: Weigh> Cursor<T> {
             // SAFETY: all its slots were read and cleared, and their producers touch them no more after their marks (R2).
             unsafe { line.segments.retire(position, segment) };
         }
-        // Pairs with the Acquire loads in `Line::push`: the slot is clear and the segment out before the position can be claimed again.
+        // Pairs with the Acquire loads in `Line::claim`: the slot is clear and the segment out before the position can be claimed again.
         line.head.0.store(self.head, Ordering::Release);
     }
 }

@@ -106,44 +106,48 @@ impl<T: Send + Weigh> ReceiveWriter<T> {
         if self.queue.readers.load(Ordering::Relaxed) == 0 {
             return Err(Refused { value, why: PushError::Closed });
         }
-        let refused = match &self.queue.form {
-            // SAFETY: by R4 of `line`: there is one writer, which is not shared.
-            Form::Mono(line) => unsafe { line.push_alone(value) },
+        match &self.queue.form {
+            Form::Mono(line) => {
+                // SAFETY: by R4 of `line`: there is one writer, which is not shared.
+                if let Some(claim) = unsafe { line.claim_alone() } {
+                    line.fill(claim, value);
+                    return Ok(Pushed::Queued);
+                }
+            }
             Form::Discarding(discarding) => return Ok(discarding.push(value)),
-            // SAFETY: by F1 of `fan`: there is one writer, which is not shared.
-            Form::Multi(fan) => unsafe { fan.push(value) },
-        };
-        let Err(value) = refused else { return Ok(Pushed::Queued) };
-        match (self.queue.full, &self.queue.form) {
-            (ReceiveFull::HoldBack, _) => Err(Refused { value, why: PushError::Full }),
-            (ReceiveFull::DiscardOldest, Form::Multi(fan)) => Ok(self.push_over_oldest(fan, value)),
-            (ReceiveFull::DiscardOldest | ReceiveFull::DiscardNewest, _) => {
-                self.queue.count_discarded();
-                Ok(Pushed::DiscardedNewest)
+            Form::Multi(fan) => {
+                // SAFETY: by F1 of `fan`: there is one writer, which is not shared.
+                if let Some(pushed) = unsafe { self.make_room(fan) } {
+                    // SAFETY: as above, and there is room.
+                    unsafe { fan.push(value) };
+                    return Ok(pushed);
+                }
             }
         }
+        if self.queue.full == ReceiveFull::HoldBack {
+            return Err(Refused { value, why: PushError::Full });
+        }
+        self.queue.count_discarded();
+        Ok(Pushed::DiscardedNewest)
     }
 
-    /// Takes old values out until the new one has room.
-    fn push_over_oldest(&self, fan: &Fan<T>, mut value: T) -> Pushed {
-        while let Some(_oldest) = fan.pop() {
+    /// Looks for room, and takes the oldest values out where the queue is of that kind. `None`: there is none; also when a consumer is suspended in the
+    /// segment that comes next.
+    ///
+    /// # Safety
+    /// As of [`Fan::has_room`].
+    #[inline]
+    unsafe fn make_room(&self, fan: &Fan<T>) -> Option<Pushed> {
+        let mut pushed = Pushed::Queued;
+        // SAFETY: by the caller's promise.
+        while !unsafe { fan.has_room() } {
+            if self.queue.full != ReceiveFull::DiscardOldest || fan.pop().is_none() {
+                return None;
+            }
             self.queue.count_discarded();
-            // SAFETY: by F1 of `fan`: there is one writer, which is not shared.
-            match unsafe { fan.push(value) } {
-                Ok(()) => return Pushed::DiscardedOldest,
-                Err(back) => value = back,
-            }
+            pushed = Pushed::DiscardedOldest;
         }
-        // Empty: consumers took the rest meanwhile.
-        // SAFETY: as above.
-        match unsafe { fan.push(value) } {
-            Ok(()) => Pushed::Queued,
-            Err(_newest) => {
-                // A consumer is suspended in the segment that comes next.
-                self.queue.count_discarded();
-                Pushed::DiscardedNewest
-            }
-        }
+        Some(pushed)
     }
 
     /// Values queued at this moment.

@@ -5,11 +5,12 @@
 //! Nothing is dropped, allocated for a value, or weighed while it is held; only the deque and the map may grow.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::DerefMut;
 use std::sync::PoisonError;
 
-use super::{Bounds, Full, PushError, Pushed, Refused, Weigh};
+use super::{Bounds, Full, PushError, Pushed, QueueStats, Refused, Weigh};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 
 /// Places that an empty queue keeps from a burst.
 const PLACES_KEPT: usize = 256;
@@ -21,9 +22,6 @@ pub(super) struct Tagged<T> {
     /// Copies of what `queued` holds, stored while it is locked, for those who only look.
     len: AtomicUsize,
     outside: AtomicUsize,
-    posted: AtomicU64,
-    replaced: AtomicU64,
-    discarded: AtomicU64,
 }
 
 struct Queued<T> {
@@ -33,6 +31,7 @@ struct Queued<T> {
     /// Positions of the tagged entries.
     places: HashMap<u64, u64, foldhash::fast::FixedState>,
     outside: usize,
+    stats: QueueStats,
 }
 
 struct Entry<T> {
@@ -56,14 +55,19 @@ impl<T> Queued<T> {
         Some(entry.value)
     }
 
-    /// Puts `entry` in the place of the one of its tag, which it gives back; or gives `entry` back.
-    fn replace(&mut self, entry: Entry<T>) -> Result<T, Entry<T>> {
-        let place = entry.tag.and_then(|tag| self.places.get(&tag));
-        let Some(place) = place.map(|position| (position - self.first) as usize) else { return Err(entry) };
-        self.outside += entry.outside;
-        let former = std::mem::replace(&mut self.entries[place], entry);
-        self.outside -= former.outside;
-        Ok(former.value)
+    /// Where the queued entry of that tag is.
+    fn find(&self, tag: Option<u64>) -> Option<usize> {
+        self.places.get(&tag?).map(|position| (position - self.first) as usize)
+    }
+
+    /// Puts a value in the place of one of the same tag, which comes back.
+    fn replace(&mut self, place: usize, value: T, outside: usize) -> T {
+        let entry = &mut self.entries[place];
+        self.outside = self.outside - entry.outside + outside;
+        self.stats.posted += 1;
+        self.stats.replaced += 1;
+        entry.outside = outside;
+        std::mem::replace(&mut entry.value, value)
     }
 
     fn append(&mut self, entry: Entry<T>) {
@@ -71,86 +75,80 @@ impl<T> Queued<T> {
             self.places.insert(tag, self.first + self.entries.len() as u64);
         }
         self.outside += entry.outside;
+        self.stats.posted += 1;
         self.entries.push_back(entry);
     }
 }
 
 impl<T: Weigh> Tagged<T> {
     pub(super) fn new(bounds: Bounds, full: Full) -> Self {
-        let queued = Queued { entries: VecDeque::new(), first: 0, places: HashMap::default(), outside: 0 };
-        Self {
-            queued: Mutex::new(queued),
-            bounds,
-            full,
-            len: AtomicUsize::new(0),
-            outside: AtomicUsize::new(0),
-            posted: AtomicU64::new(0),
-            replaced: AtomicU64::new(0),
-            discarded: AtomicU64::new(0),
-        }
+        let queued = Queued {
+            entries: VecDeque::new(),
+            first: 0,
+            places: HashMap::default(),
+            outside: 0,
+            stats: QueueStats::default(),
+        };
+        Self { queued: Mutex::new(queued), bounds, full, len: AtomicUsize::new(0), outside: AtomicUsize::new(0) }
     }
 
-    /// Does `act` with the queue locked; nothing in it can panic half-way, so a poisoned lock is as good.
-    fn locked<R>(&self, act: impl FnOnce(&mut Queued<T>) -> R) -> R {
-        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = act(&mut queued);
+    /// Locks the queue; nothing that is done with it can panic half-way, so a poisoned lock is as good.
+    fn lock(&self) -> impl DerefMut<Target = Queued<T>> + '_ {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets those who only look know what has changed.
+    fn publish(&self, queued: &Queued<T>) {
         self.len.store(queued.entries.len(), Ordering::Release);
         self.outside.store(queued.outside, Ordering::Relaxed);
-        result
     }
 
     /// Appends a value, or replaces the one of its tag; that needs no room.
     pub(super) fn push(&self, value: T, tag: Option<u64>) -> Result<Pushed, Refused<T>> {
-        let mut entry = Entry { tag, outside: value.bytes_outside(), value };
+        let outside = value.bytes_outside();
         let mut pushed = Pushed::Queued;
         loop {
-            // What the lock's holder no longer needs comes out, and is dropped at the end of the turn.
-            let discarded = match self.locked(|queued| self.place(queued, entry)) {
-                Placed::Queued => {
-                    self.posted.fetch_add(1, Ordering::Relaxed);
-                    return Ok(pushed);
+            let mut queued = self.lock();
+            if let Some(place) = queued.find(tag) {
+                let former = queued.replace(place, value, outside);
+                self.publish(&queued);
+                // Before the former value is dropped.
+                drop(queued);
+                drop(former);
+                return Ok(Pushed::Replaced);
+            }
+            if self.bounds.room(queued.entries.len(), queued.outside) {
+                queued.append(Entry { tag, outside, value });
+                self.publish(&queued);
+                return Ok(pushed);
+            }
+            match self.full {
+                Full::Block | Full::Refuse => return Err(Refused { value, why: PushError::Full }),
+                Full::DiscardNewest => {
+                    queued.stats.discarded += 1;
+                    return Ok(Pushed::DiscardedNewest);
                 }
-                Placed::Replaced(_former) => {
-                    self.posted.fetch_add(1, Ordering::Relaxed);
-                    self.replaced.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Pushed::Replaced);
+                Full::DiscardOldest => {
+                    let oldest = queued.take();
+                    queued.stats.discarded += 1;
+                    self.publish(&queued);
+                    drop(queued);
+                    drop(oldest);
+                    pushed = Pushed::DiscardedOldest;
                 }
-                Placed::Full(back) => {
-                    entry = back;
-                    match self.full {
-                        Full::Block | Full::Refuse => {
-                            return Err(Refused { value: entry.value, why: PushError::Full });
-                        }
-                        Full::DiscardNewest => {
-                            self.discarded.fetch_add(1, Ordering::Relaxed);
-                            return Ok(Pushed::DiscardedNewest);
-                        }
-                        Full::DiscardOldest => self.locked(Queued::take),
-                    }
-                }
-            };
-            if discarded.is_some() {
-                self.discarded.fetch_add(1, Ordering::Relaxed);
-                pushed = Pushed::DiscardedOldest;
             }
         }
     }
 
-    fn place(&self, queued: &mut Queued<T>, entry: Entry<T>) -> Placed<T> {
-        let entry = match queued.replace(entry) {
-            Ok(former) => return Placed::Replaced(former),
-            Err(entry) => entry,
-        };
-        if !self.bounds.room(queued.entries.len(), queued.outside) {
-            return Placed::Full(entry);
-        }
-        queued.append(entry);
-        Placed::Queued
-    }
-
     /// Takes the oldest value.
     pub(super) fn pop(&self) -> Option<T> {
-        if self.len() == 0 { None } else { self.locked(Queued::take) }
+        if self.len() == 0 {
+            return None;
+        }
+        let mut queued = self.lock();
+        let value = queued.take();
+        self.publish(&queued);
+        value
     }
 
     pub(super) fn len(&self) -> usize {
@@ -161,18 +159,7 @@ impl<T: Weigh> Tagged<T> {
         self.bounds.bytes(self.len(), self.outside.load(Ordering::Relaxed))
     }
 
-    pub(super) fn stats(&self) -> super::QueueStats {
-        super::QueueStats {
-            posted: self.posted.load(Ordering::Relaxed),
-            replaced: self.replaced.load(Ordering::Relaxed),
-            discarded: self.discarded.load(Ordering::Relaxed),
-        }
+    pub(super) fn stats(&self) -> QueueStats {
+        self.lock().stats
     }
-}
-
-/// What became of an entry while the queue was locked.
-enum Placed<T> {
-    Queued,
-    Replaced(T),
-    Full(Entry<T>),
 }

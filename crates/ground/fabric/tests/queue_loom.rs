@@ -1,0 +1,204 @@
+//! Every interleaving of the queues that a small scene allows, and every stale value that the memory model permits:
+//! `RUSTFLAGS="--cfg loom" cargo test -p fabric --release --test queue_loom`. A segment has two slots there, so that every scene crosses segments.
+//!
+//! Each test says which weakened orderings it was seen to fail with; "race" names loom's report of two unordered accesses of a slot.
+#![cfg(loom)]
+
+use fabric::queue::{
+    Full, PushError, Pushed, QueueKind, Reader, ReceiveFull, ReceiveKind, Refused, Weigh, Writer, input, receive,
+};
+use fabric::sync::Arc;
+use loom::thread;
+
+/// Explores `scene`; `preemptions` bounds how often a running thread may be interrupted.
+fn explore(preemptions: usize, scene: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(scene);
+}
+
+/// A value that loom sees leak or be dropped twice.
+struct Value {
+    number: u32,
+    _live: Arc<()>,
+}
+
+impl Weigh for Value {
+    fn bytes_outside(&self) -> usize {
+        0
+    }
+}
+
+fn value(number: u32, live: &Arc<()>) -> Value {
+    Value { number, _live: Arc::clone(live) }
+}
+
+/// Pushes until there is room.
+fn push(writer: &Writer<Value>, mut value: Value) {
+    loop {
+        match writer.push(value, None) {
+            Ok(_) => return,
+            Err(Refused { value: back, why }) => {
+                assert_eq!(why, PushError::Full);
+                value = back;
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+fn pop(reader: &mut Reader<Value>) -> Value {
+    loop {
+        match reader.pop() {
+            Some(value) => return value,
+            None => thread::yield_now(),
+        }
+    }
+}
+
+/// One producer: values arrive in order and whole, also when slots and segments are used again.
+///
+/// Fails (race) when in `line` the store of the mark in `fill` or the load of it in `front` is Relaxed.
+#[test]
+fn a_line_of_one_producer_keeps_order() {
+    explore(3, || {
+        let live = Arc::new(());
+        // A budget of one byte: one value at a time, so that each push after the first follows a pop.
+        let (writer, mut reader) = input(QueueKind::MonoUnbounded, 1);
+        let (first, second, third) = (value(0, &live), value(1, &live), value(2, &live));
+        let writing = thread::spawn(move || [first, second, third].into_iter().for_each(|value| push(&writer, value)));
+        for number in 0..3 {
+            assert_eq!(pop(&mut reader).number, number);
+        }
+        writing.join().unwrap();
+        drop(reader);
+        assert_eq!(Arc::strong_count(&live), 1);
+    });
+}
+
+/// Two producers and a bound: each one's values arrive in its order, none is lost, and both install segments.
+#[test]
+fn a_line_of_two_producers_loses_nothing() {
+    explore(2, || {
+        let live = Arc::new(());
+        let (writer, mut reader) = input(QueueKind::MultiBounded { capacity: 2, full: Full::Block }, 1 << 20);
+        let other = writer.try_clone().expect("it may have many");
+        let values = [value(10, &live), value(11, &live)];
+        let writing = thread::spawn(move || values.into_iter().for_each(|value| push(&other, value)));
+        push(&writer, value(0, &live));
+        let mut numbers = Vec::new();
+        while numbers.len() < 3 {
+            numbers.push(pop(&mut reader).number);
+        }
+        writing.join().unwrap();
+        numbers.retain(|&number| number != 0);
+        assert_eq!(numbers, [10, 11]);
+        assert!(reader.is_empty() && reader.pop().is_none());
+        drop((writer, reader));
+        assert_eq!(Arc::strong_count(&live), 1);
+    });
+}
+
+/// Two producers that are both in need of a segment, and a reader that goes away with values in the queue: all are dropped, once.
+#[test]
+fn a_line_drops_what_is_left() {
+    explore(3, || {
+        let live = Arc::new(());
+        let (writer, mut reader) = input(QueueKind::MultiUnbounded, 1 << 20);
+        let other = writer.try_clone().expect("it may have many");
+        let (one, two) = (value(0, &live), value(1, &live));
+        let writing = thread::spawn(move || push(&other, one));
+        push(&writer, two);
+        drop(reader.pop());
+        drop((writer, reader));
+        writing.join().unwrap();
+        assert_eq!(Arc::strong_count(&live), 1);
+    });
+}
+
+/// The oldest is discarded by the producer while the consumer takes: each value is taken or discarded, once, in order, and the newest is not discarded.
+///
+/// Fails (race) when in `discarding` the store in `Place::drop` or the swap in `enter` is Relaxed.
+#[test]
+fn the_oldest_is_discarded_or_taken_but_not_both() {
+    explore(3, || {
+        let live = Arc::new(());
+        let (writer, mut reader) = input(QueueKind::MultiBounded { capacity: 1, full: Full::DiscardOldest }, 1 << 20);
+        let values = [value(0, &live), value(1, &live), value(2, &live)];
+        let writing = thread::spawn(move || {
+            for value in values {
+                let pushed = writer.push(value, None).unwrap_or_else(|_| panic!("it never refuses"));
+                assert_ne!(pushed, Pushed::Replaced);
+            }
+            writer
+        });
+        let mut numbers: Vec<u32> = (0..2).filter_map(|_| reader.pop()).map(|value| value.number).collect();
+        let writer = writing.join().unwrap();
+        numbers.extend(std::iter::from_fn(|| reader.pop()).map(|value| value.number));
+        assert!(numbers.is_sorted(), "{numbers:?}");
+        let stats = writer.stats();
+        assert_eq!(numbers.len() as u64 + stats.discarded, 3, "{numbers:?} {stats:?}");
+        drop((writer, reader));
+        assert_eq!(Arc::strong_count(&live), 1);
+    });
+}
+
+/// Two consumers: every value goes to one of them, and a segment is used again after both have read it.
+///
+/// Fails (race) when in `fan` the store of `tail` in `push`, or the loads of it in `pop`, are Relaxed; and when the count in `take` is Relaxed.
+#[test]
+fn a_fan_gives_every_value_to_one() {
+    explore(2, || {
+        let live = Arc::new(());
+        let kind = ReceiveKind::MultiBounded { capacity: 2, full: ReceiveFull::HoldBack };
+        let (writer, mut reader) = receive(kind, 1 << 20);
+        let mut other = reader.try_clone().expect("it may have many");
+        let reading = thread::spawn(move || other.pop().map(|value| value.number));
+        let mut refused = 0;
+        for number in 0..3 {
+            let mut next = value(number, &live);
+            while let Err(back) = writer.push(next) {
+                next = back.value;
+                refused += 1;
+                thread::yield_now();
+                if refused > 1 {
+                    break;
+                }
+            }
+        }
+        let theirs = reading.join().unwrap();
+        let posted = writer.stats().posted as usize;
+        let mut numbers: Vec<u32> = std::iter::from_fn(|| reader.pop()).map(|value| value.number).collect();
+        numbers.extend(theirs);
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), posted);
+        drop((writer, reader));
+        assert_eq!(Arc::strong_count(&live), 1);
+    });
+}
+
+/// A tagged value is replaced or taken: what is taken last is the newest.
+#[test]
+fn a_tag_is_replaced_or_taken() {
+    explore(3, || {
+        let live = Arc::new(());
+        let (writer, mut reader) = input(QueueKind::MultiUnboundedTagged, 1 << 20);
+        let values = [value(0, &live), value(1, &live)];
+        let writing = thread::spawn(move || {
+            for value in values {
+                assert!(writer.push(value, Some(7)).is_ok());
+            }
+        });
+        let first = reader.pop().map(|value| value.number);
+        writing.join().unwrap();
+        let rest: Vec<u32> = std::iter::from_fn(|| reader.pop()).map(|value| value.number).collect();
+        match first {
+            Some(0) | None => assert_eq!(rest, [1]),
+            Some(1) => assert_eq!(rest, []),
+            Some(other) => panic!("{other} was never pushed"),
+        }
+        drop(reader);
+        assert_eq!(Arc::strong_count(&live), 1);
+    });
+}
