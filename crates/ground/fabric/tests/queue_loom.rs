@@ -151,9 +151,9 @@ fn a_fan_gives_every_value_to_one() {
     explore(2, || {
         let live = Arc::new(());
         let kind = ReceiveKind::MultiBounded { capacity: 2, full: ReceiveFull::HoldBack };
-        let (writer, mut reader) = receive(kind, 1 << 20);
+        let (writer, mut reader) = receive::<Value>(kind, 1 << 20);
         let mut other = reader.try_clone().expect("it may have many");
-        let reading = thread::spawn(move || other.pop().map(|value| value.number));
+        let reading = thread::spawn(move || other.pop().map(|value: Value| value.number));
         let mut refused = 0;
         for number in 0..3 {
             let mut next = value(number, &live);
