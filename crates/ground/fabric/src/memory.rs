@@ -128,6 +128,17 @@ impl Memory {
         unsafe { self.words.load(self.base, self.offset, at) }
     }
 
+    /// As [`Self::load`].
+    ///
+    /// # Safety
+    /// `at` is a word within.
+    #[inline]
+    pub(crate) unsafe fn load_unchecked(&self, at: usize) -> u64 {
+        debug_assert!(at.is_multiple_of(8) && at < self.len);
+        // SAFETY: by the caller's promise and M1.
+        unsafe { self.words.load(self.base, self.offset, at) }
+    }
+
     /// Stores the word at `at` with release ordering.
     ///
     /// # Safety

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::slice::Slice;
-use crate::wire::{self, FRAME_HEADER, FRAMES_MAX, Kind, MESSAGE_HEADER, message_flags};
+use crate::wire::{self, EXTENSION, FRAME_HEADER, FRAMES_MAX, Kind, MESSAGE_HEADER, message_flags};
 
 /// Copied bytes that a message holds without an allocation.
 pub const INLINE_BYTES: usize = 128;
@@ -24,6 +24,10 @@ pub struct Message {
     correlation: u64,
     timestamp_ns: u64,
     tag: u64,
+    /// Bytes of the encoding with every frame copied.
+    encoded: usize,
+    /// Frames that might be lent.
+    lendable: u16,
     inline: SmallVec<[u8; INLINE_BYTES]>,
     frames: SmallVec<[Frame; 2]>,
 }
@@ -58,7 +62,17 @@ impl Message {
     /// An empty message of another kind.
     #[inline]
     pub fn of_kind(kind: Kind, correlation: u64) -> Self {
-        Self { kind, flags: 0, correlation, timestamp_ns: 0, tag: 0, inline: SmallVec::new(), frames: SmallVec::new() }
+        Self {
+            kind,
+            flags: 0,
+            correlation,
+            timestamp_ns: 0,
+            tag: 0,
+            encoded: MESSAGE_HEADER,
+            lendable: 0,
+            inline: SmallVec::new(),
+            frames: SmallVec::new(),
+        }
     }
 
     /// A message of one frame, copied.
@@ -86,7 +100,7 @@ impl Message {
         let start = self.inline.len() as u32;
         self.inline.extend_from_slice(bytes);
         let len = u32::try_from(bytes.len()).expect("a frame is shorter than 4 GiB");
-        self.push(Bytes::Inline { start, len });
+        self.push(Bytes::Inline { start, len }, bytes.len());
     }
 
     /// Appends a frame of counted memory. When it lies in an arena of the channel, and the transport shares memory, it is lent; else it is copied
@@ -96,7 +110,9 @@ impl Message {
     /// When the message has [`FRAMES_MAX`] frames.
     #[inline]
     pub fn push_shared(&mut self, bytes: Slice) {
-        self.push(Bytes::Shared(bytes));
+        let len = bytes.len();
+        self.lendable += 1;
+        self.push(Bytes::Shared(bytes), len);
     }
 
     /// Appends a frame of memory that lives for ever.
@@ -104,7 +120,7 @@ impl Message {
     /// # Panics
     /// When the message has [`FRAMES_MAX`] frames.
     pub fn push_static(&mut self, bytes: &'static [u8]) {
-        self.push(Bytes::Static(bytes));
+        self.push(Bytes::Static(bytes), bytes.len());
     }
 
     /// Appends a frame of any memory; it is dropped when the last message that refers to it has been encoded or dropped.
@@ -112,11 +128,14 @@ impl Message {
     /// # Panics
     /// When the message has [`FRAMES_MAX`] frames.
     pub fn push_external(&mut self, owner: impl AsRef<[u8]> + Send + Sync + 'static) {
-        self.push(Bytes::External(Arc::new(owner)));
+        let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(owner);
+        let len = (*owner).as_ref().len();
+        self.push(Bytes::External(owner), len);
     }
 
     #[inline]
-    fn push(&mut self, bytes: Bytes) {
+    fn push(&mut self, bytes: Bytes, len: usize) {
+        self.encoded += FRAME_HEADER + wire::padded(len);
         assert!(self.frames.len() < FRAMES_MAX, "a message has at most {FRAMES_MAX} frames");
         self.frames.push(Frame { schema: 0, bytes });
     }
@@ -133,7 +152,7 @@ impl Message {
     /// Stamps it, in nanoseconds of the sender's choice of clock.
     #[must_use]
     pub fn with_timestamp(mut self, nanoseconds: u64) -> Self {
-        self.flags |= message_flags::EXTENDED;
+        self.extend();
         self.timestamp_ns = nanoseconds;
         self
     }
@@ -141,9 +160,16 @@ impl Message {
     /// Gives it a tag that travels with it. (The tag by which queues replace is given when posting.)
     #[must_use]
     pub fn with_tag(mut self, tag: u64) -> Self {
-        self.flags |= message_flags::EXTENDED;
+        self.extend();
         self.tag = tag;
         self
+    }
+
+    fn extend(&mut self) {
+        if self.flags & message_flags::EXTENDED == 0 {
+            self.flags |= message_flags::EXTENDED;
+            self.encoded += EXTENSION;
+        }
     }
 
     /// Asks that its bytes be zeroed, wherever the fabric held them, when they have been read.
@@ -185,16 +211,7 @@ impl Message {
 
     /// The frames, in order.
     pub(crate) fn each_frame(&self) -> impl Iterator<Item = FrameRef<'_>> {
-        self.frames.iter().map(|frame| match &frame.bytes {
-            Bytes::Inline { start, len } => FrameRef {
-                schema: frame.schema,
-                bytes: &self.inline[*start as usize..(*start + *len) as usize],
-                slice: None,
-            },
-            Bytes::Shared(slice) => FrameRef { schema: frame.schema, bytes: slice, slice: Some(slice) },
-            Bytes::Static(bytes) => FrameRef { schema: frame.schema, bytes, slice: None },
-            Bytes::External(owner) => FrameRef { schema: frame.schema, bytes: (**owner).as_ref(), slice: None },
-        })
+        self.frames.iter().map(|frame| self.frame_ref(frame))
     }
 
     /// The bytes of a frame.
@@ -210,8 +227,36 @@ impl Message {
     /// Bytes of its encoding when every frame is copied.
     #[inline]
     pub fn encoded_bytes(&self) -> usize {
-        let headers = MESSAGE_HEADER + wire::extension(self.flags) + FRAME_HEADER * self.frames.len();
-        headers + self.each_frame().map(|frame| wire::padded(frame.bytes.len())).sum::<usize>()
+        self.encoded
+    }
+
+    /// Whether a frame might be lent.
+    #[inline]
+    pub(crate) fn has_lendable(&self) -> bool {
+        self.lendable > 0
+    }
+
+    /// The only frame of a message without an extension.
+    #[inline]
+    pub(crate) fn sole_frame(&self) -> Option<FrameRef<'_>> {
+        match &self.frames[..] {
+            [frame] if self.flags & message_flags::EXTENDED == 0 => Some(self.frame_ref(frame)),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    fn frame_ref<'a>(&'a self, frame: &'a Frame) -> FrameRef<'a> {
+        match &frame.bytes {
+            Bytes::Inline { start, len } => FrameRef {
+                schema: frame.schema,
+                bytes: &self.inline[*start as usize..(*start + *len) as usize],
+                slice: None,
+            },
+            Bytes::Shared(slice) => FrameRef { schema: frame.schema, bytes: slice, slice: Some(slice) },
+            Bytes::Static(bytes) => FrameRef { schema: frame.schema, bytes, slice: None },
+            Bytes::External(owner) => FrameRef { schema: frame.schema, bytes: (**owner).as_ref(), slice: None },
+        }
     }
 }
 

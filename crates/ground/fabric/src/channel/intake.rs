@@ -14,6 +14,11 @@ use crate::tli::{Borrowed, Inlet, LANES, Lane, PeerGone, Reason, RxWindow, Tethe
 use crate::window::{Window, WindowPool};
 use crate::wire::{Bad, END, Frames, MessageWord, RawFrame, message_flags};
 
+/// Places in [`LANES`].
+const URGENT: usize = 0;
+const BULK: usize = 1;
+const _: () = assert!(matches!(LANES, [Lane::Urgent, Lane::Bulk]));
+
 /// Bulk messages that may be read between two looks at the urgent lane.
 const LOOK_URGENT_EVERY: u32 = 16;
 /// Looks that found nothing between two that ask the system whether the peer is there.
@@ -79,9 +84,17 @@ impl Source {
         Self { inlet, tether, lanes: Default::default(), since_urgent: LOOK_URGENT_EVERY }
     }
 
-    /// The next message of a lane, in number as [`LANES`] has them.
+    /// The first word of the next message of a lane, in number as [`LANES`] has them, when its window is open and its header is right; anything else is
+    /// for [`Self::look`] to find out.
     #[inline]
-    fn look(&mut self, lane: usize) -> Result<Option<MessageWord>, PeerGone> {
+    fn peek(&self, lane: usize) -> Option<MessageWord> {
+        let window = self.lanes[lane].window.as_ref()?;
+        MessageWord::parse_quickly(window.word(), window.room())
+    }
+
+    /// The next message of a lane, with windows changed as they end.
+    #[cold]
+    fn look(&mut self, lane: usize) -> Result<Option<MessageWord>, Box<PeerGone>> {
         loop {
             let Some(window) = &self.lanes[lane].window else {
                 match self.inlet.receive(LANES[lane])? {
@@ -90,18 +103,11 @@ impl Source {
                 }
                 continue;
             };
-            let word = window.word();
-            if word == 0 {
-                return Ok(None);
+            match window.word() {
+                0 => return Ok(None),
+                END => self.next_window(lane),
+                word => return MessageWord::parse(word, window.room()).map(Some).map_err(|bad| self.cut(bad).into()),
             }
-            if word == END {
-                self.next_window(lane);
-                continue;
-            }
-            return match MessageWord::parse(word, window.room()) {
-                Ok(word) => Ok(Some(word)),
-                Err(bad) => Err(self.cut(bad)),
-            };
         }
     }
 
@@ -159,19 +165,28 @@ impl Source {
         Err(gone)
     }
 
+    /// The next message that is plain to see: of the bulk lane, while the urgent one need not be looked at.
     #[inline]
-    fn next(&mut self) -> Result<Option<(usize, MessageWord)>, PeerGone> {
+    fn next_quickly(&mut self) -> Option<MessageWord> {
         if self.since_urgent >= LOOK_URGENT_EVERY {
-            if let Some(word) = self.look(0)? {
-                return Ok(Some((0, word)));
+            return None;
+        }
+        let word = self.peek(BULK)?;
+        self.since_urgent += 1;
+        Some(word)
+    }
+
+    /// The next message, the urgent lane first, with its lane.
+    fn next(&mut self) -> Result<Option<(usize, MessageWord)>, Box<PeerGone>> {
+        self.since_urgent = 0;
+        for lane in [URGENT, BULK] {
+            if let Some(word) = self.look(lane)? {
+                // After an urgent message comes another look at urgent ones.
+                self.since_urgent = if lane == URGENT { LOOK_URGENT_EVERY } else { 1 };
+                return Ok(Some((lane, word)));
             }
-            self.since_urgent = 0;
         }
-        if let Some(word) = self.look(1)? {
-            self.since_urgent += 1;
-            return Ok(Some((1, word)));
-        }
-        Ok(self.look(0)?.map(|word| (0, word)))
+        Ok(None)
     }
 }
 
@@ -204,7 +219,7 @@ impl Intake {
 
     /// Whether a message lies ready, or something is wrong that the next look will tell.
     pub(super) fn has_message(&mut self) -> bool {
-        self.sources.iter_mut().any(|source| !matches!(source.next(), Ok(None)))
+        self.sources.iter_mut().any(|source| source.peek(BULK).is_some() || !matches!(source.next(), Ok(None)))
     }
 
     /// Counts looks that found nothing; now and then it is time to see whether the peers are still there.
@@ -214,15 +229,22 @@ impl Intake {
         self.empty_looks.is_multiple_of(LOOK_ALIVE_EVERY)
     }
 
-    /// The next message, if one is there. A link is looked at again until it has nothing, then the next.
+    /// The next message of the link whose turn it is, when it is plain to see; otherwise [`Self::next`] finds out.
     #[inline]
+    pub(super) fn next_quickly(&mut self) -> Option<Place> {
+        let source = self.turn;
+        let word = self.sources.get_mut(source)?.next_quickly()?;
+        Some(Place { source, lane: BULK, word })
+    }
+
+    /// The next message, if one is there. A link is looked at again until it has nothing, then the next.
     pub(super) fn next(&mut self) -> Found {
         for _ in 0..self.sources.len() {
             let source = self.turn;
             match self.sources[source].next() {
                 Ok(Some((lane, word))) => return Found::Message(Place { source, lane, word }),
                 Ok(None) => {}
-                Err(gone) => return self.lose(source, gone),
+                Err(gone) => return self.lose(source, *gone),
             }
             self.turn = (source + 1) % self.sources.len();
         }
@@ -263,14 +285,22 @@ impl Intake {
             window.copy_body(length, &mut self.scratch);
             &self.scratch
         };
-        if let Err(bad) = check(word, body, from.inlet.as_mut(), &mut self.lent) {
-            self.lent.clear();
-            let gone = from.cut(bad);
-            return Err(self.lose(source, gone));
-        }
-        let result = use_it(MessageView::new(word, body, &mut self.lent));
+        let first = match word.sole_frame(body) {
+            Some(first) => first,
+            None => match check(word, body, from.inlet.as_mut(), &mut self.lent) {
+                Ok(first) => first,
+                Err(bad) => {
+                    self.lent.clear();
+                    let gone = from.cut(bad);
+                    return Err(self.lose(source, gone));
+                }
+            },
+        };
+        let result = use_it(MessageView::new(word, body, first, &self.lent));
         window.advance(length);
-        self.lent.clear();
+        if !self.lent.is_empty() {
+            self.lent.clear();
+        }
         self.passed(place);
         Ok(result)
     }
@@ -386,18 +416,25 @@ impl Intake {
     }
 }
 
-/// Checks every frame, and finds what lent ones name.
-#[inline]
-fn check(word: MessageWord, body: &[u8], inlet: &mut dyn Inlet, lent: &mut SmallVec<[Borrowed; 2]>) -> Result<(), Bad> {
+/// Checks every frame, finds what lent ones name, and says what the first frame is if its bytes lie in the message.
+fn check<'a>(
+    word: MessageWord,
+    body: &'a [u8],
+    inlet: &mut dyn Inlet,
+    lent: &mut SmallVec<[Borrowed; 2]>,
+) -> Result<&'a [u8], Bad> {
     let mut frames = Frames::new(word, body);
+    let mut first = None;
     while let Some(frame) = frames.advance()? {
-        if let RawFrame::Lent { descriptor, .. } = frame {
-            let borrowed = inlet.borrow(descriptor).map_err(|_| Bad::Descriptor(descriptor))?;
-            lent.push(borrowed);
+        match frame {
+            RawFrame::Bytes { bytes, .. } => {
+                first.get_or_insert(bytes);
+            }
+            RawFrame::Lent { descriptor, .. } => {
+                first.get_or_insert(&[]);
+                lent.push(inlet.borrow(descriptor).map_err(|_| Bad::Descriptor(descriptor))?);
+            }
         }
     }
-    Ok(())
+    Ok(first.unwrap_or(&[]))
 }
-
-/// Which lane a number of [`LANES`] is; here so that the order of that table and of this file's numbers stay together.
-const _: () = assert!(matches!(LANES, [Lane::Urgent, Lane::Bulk]));

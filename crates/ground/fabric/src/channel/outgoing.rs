@@ -156,6 +156,21 @@ impl Outgoing {
         open.remember_secret(message.flags());
     }
 
+    /// Lays a message down that has one frame, which is copied, and no extension.
+    #[inline]
+    pub(super) fn lay_sole(&mut self, lane: Lane, message: &Message, frame: &FrameRef<'_>) {
+        let open = &mut self.lanes[index(lane)];
+        let window = open.window.as_mut().expect("room was made");
+        let length = MESSAGE_HEADER + wire::frame_bytes(frame.bytes.len());
+        let mut writer = Writer(window.body_mut(length));
+        writer.word(message.correlation());
+        writer.frame(frame, None);
+        let word = MessageWord { length: length as u32, frames: 1, kind: message.kind(), flags: message.flags() };
+        window.commit(length, word.pack());
+        open.committed += 1;
+        open.remember_secret(message.flags());
+    }
+
     /// Lays a message of one frame down whose bytes `fill` writes in place.
     #[inline]
     pub(super) fn lay_with(&mut self, lane: Lane, len: usize, fill: impl FnOnce(&mut [u8])) {

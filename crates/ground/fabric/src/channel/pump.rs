@@ -131,11 +131,14 @@ impl Pump {
     pub(super) fn send(&mut self, lane: Lane, message: &Message) -> Fate {
         let length = message.encoded_bytes();
         if let [link] = &mut self.outgoing[..]
-            && message.each_frame().all(|frame| frame.slice.is_none())
+            && !message.has_lendable()
         {
             return match link.make_room(lane, length) {
                 Ok(Laid::Sent) => {
-                    link.lay(lane, message, &Lent::new(), length);
+                    match message.sole_frame() {
+                        Some(frame) => link.lay_sole(lane, message, &frame),
+                        None => link.lay(lane, message, &Lent::new(), length),
+                    }
                     self.count(length)
                 }
                 Ok(Laid::NoRoom) => Fate::NoRoom,

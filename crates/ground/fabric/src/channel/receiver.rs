@@ -76,7 +76,7 @@ impl Receiver {
     ) -> Result<R, ReceiveError> {
         let mut use_it = Some(use_it);
         if let Source::Direct(direct) = &mut self.source
-            && let Found::Message(place) = direct.intake.next()
+            && let Some(place) = direct.intake.next_quickly()
             && let Some(take) = use_it.take()
         {
             match direct.intake.with_view(place, take) {
@@ -333,8 +333,10 @@ impl Receiver {
 }
 
 /// A message in the windows, with new links taken over and lost ones told.
-#[inline]
 fn find(core: &Core, direct: &mut Direct) -> Result<Option<Place>, ReceiveError> {
+    if let Some(place) = direct.intake.next_quickly() {
+        return Ok(Some(place));
+    }
     match direct.intake.next() {
         Found::Message(place) => return Ok(Some(place)),
         Found::Nothing => {}

@@ -55,22 +55,42 @@ impl Sender {
     /// When it was not taken; it comes back in the error.
     #[inline]
     pub fn post(&mut self, message: Message, deadline: Deadline) -> Result<(), PostError> {
-        let shared = &self.core.shared;
-        if message.encoded_bytes() > limit(shared, self.lane) {
-            self.check_large(&message).map_err(|why| refuse(shared, message.clone(), why))?;
-        }
-        if let Ok(mut pump) = shared.pump.try_lock()
-            && pump.direct
-            && !shared.is_pending()
-            && shared.phase() == Phase::Open
-            && pump.send(self.lane, &message) == Fate::Sent
-        {
-            pump.ring(self.lane);
-            drop(pump);
-            if shared.is_pending() {
-                shared.help_pump();
-            }
+        if self.send_at_once(&message) {
             return Ok(());
+        }
+        self.post_slowly(message, deadline)
+    }
+
+    /// Encodes a message straight into the window, when the pump is free, nothing is queued, and there is room.
+    #[inline]
+    fn send_at_once(&self, message: &Message) -> bool {
+        let shared = &*self.core.shared;
+        let Ok(mut pump) = shared.pump.try_lock() else { return false };
+        if !pump.direct
+            || shared.is_pending()
+            || message.encoded_bytes() > limit(shared, self.lane)
+            || shared.phase() != Phase::Open
+        {
+            return false;
+        }
+        if pump.send(self.lane, message) != Fate::Sent {
+            return false;
+        }
+        pump.ring(self.lane);
+        drop(pump);
+        if shared.is_pending() {
+            shared.help_pump();
+        }
+        true
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn post_slowly(&mut self, message: Message, deadline: Deadline) -> Result<(), PostError> {
+        if message.encoded_bytes() > limit(&self.core.shared, self.lane)
+            && let Err(why) = self.check_large(&message)
+        {
+            return Err(refuse(&self.core.shared, message, why));
         }
         self.enqueue(message, None, deadline)
     }
@@ -80,8 +100,10 @@ impl Sender {
     /// # Errors
     /// As [`Self::post`].
     pub fn post_tagged(&mut self, message: Message, tag: u64, deadline: Deadline) -> Result<(), PostError> {
-        if message.encoded_bytes() > limit(&self.core.shared, self.lane) {
-            self.check_large(&message).map_err(|why| refuse(&self.core.shared, message.clone(), why))?;
+        if message.encoded_bytes() > limit(&self.core.shared, self.lane)
+            && let Err(why) = self.check_large(&message)
+        {
+            return Err(refuse(&self.core.shared, message, why));
         }
         self.enqueue(message, Some(tag), deadline)
     }

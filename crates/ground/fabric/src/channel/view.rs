@@ -16,8 +16,10 @@ enum View<'a> {
     Encoded {
         word: MessageWord,
         body: &'a [u8],
+        /// The bytes of the first frame, if they lie in the message.
+        first: &'a [u8],
         /// What the lent frames name, in order.
-        lent: &'a mut SmallVec<[Borrowed; 2]>,
+        lent: &'a [Borrowed],
     },
     /// Taken apart already.
     Owned(&'a Received),
@@ -37,8 +39,8 @@ pub enum FrameView<'a> {
 impl<'a> MessageView<'a> {
     /// `body` was checked to hold the frames that `word` announces, and `lent` has one entry for each lent frame.
     #[inline]
-    pub(super) fn new(word: MessageWord, body: &'a [u8], lent: &'a mut SmallVec<[Borrowed; 2]>) -> Self {
-        Self(View::Encoded { word, body, lent })
+    pub(super) fn new(word: MessageWord, body: &'a [u8], first: &'a [u8], lent: &'a [Borrowed]) -> Self {
+        Self(View::Encoded { word, body, first, lent })
     }
 
     /// What it is for.
@@ -86,7 +88,7 @@ impl<'a> MessageView<'a> {
     /// The frames in order, each with the sender's schema number.
     pub fn each_frame(&self) -> EachFrame<'_> {
         EachFrame(match &self.0 {
-            View::Encoded { word, body, lent } => Each::Encoded(Frames::new(*word, body), lent.iter()),
+            View::Encoded { word, body, lent, .. } => Each::Encoded(Frames::new(*word, body), lent.iter()),
             View::Owned(received) => Each::Owned(received.frames.iter()),
         })
     }
@@ -100,10 +102,7 @@ impl<'a> MessageView<'a> {
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match &self.0 {
-            View::Encoded { word, body, .. } => match Frames::new(*word, body).advance() {
-                Ok(Some(RawFrame::Bytes { bytes, .. })) => bytes,
-                _ => &[],
-            },
+            View::Encoded { first, .. } => first,
             View::Owned(received) => received.bytes(),
         }
     }

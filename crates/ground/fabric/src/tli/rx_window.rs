@@ -3,7 +3,7 @@
 //! The decoder reads it; links make it and take it back.
 //!
 //! Invariants:
-//! - **X1** `WINDOW_HEADER ≤ at ≤ limit ≤ memory.len()`; bytes before `at` have been read and are not read again.
+//! - **X1** `WINDOW_HEADER ≤ at ≤ limit ≤ memory.len()`, `at` and `limit` lie on words; bytes before `at` have been read and are not read again.
 //! - **X2** Bytes from `at` on are reached only when the word at `at` announced them, and that word is copied once, checked, and used (FABRIC R2).
 //! - **X3** [`Self::in_place`] is true only when the bytes cannot change while they are read: private memory that was filled before, memory that
 //!   only this process writes, or a peer that the channel was told to trust, of the same user.
@@ -42,7 +42,9 @@ impl RxWindow {
     /// When `used` is not within.
     pub unsafe fn filled(memory: Memory, used: usize, token: u32) -> Self {
         assert!(used >= WINDOW_HEADER && used <= memory.len(), "{used} bytes used of {}", memory.len());
-        Self { memory, at: WINDOW_HEADER, limit: used, token, in_place: true }
+        // What does not fill a word is no message.
+        let limit = used - used % 8;
+        Self { memory, at: WINDOW_HEADER, limit, token, in_place: true }
     }
 
     /// A window in private memory of its own, filled by `fill`, which says how many bytes it used, header included. For links that copy bytes in.
@@ -104,7 +106,8 @@ impl RxWindow {
         if self.limit - self.at < 8 {
             return END;
         }
-        self.memory.load(self.at)
+        // SAFETY: by X1 and the check above the word lies within.
+        unsafe { self.memory.load_unchecked(self.at) }
     }
 
     /// The body of the next message: `length - 8` bytes behind its first word, where they lie.
@@ -149,7 +152,7 @@ impl RxWindow {
     /// When `length` is over [`Self::room`].
     #[inline]
     pub fn advance(&mut self, length: usize) {
-        assert!(length <= self.room(), "advance by {length} of {}", self.room());
+        assert!(length <= self.room() && length.is_multiple_of(8), "advance by {length} of {}", self.room());
         self.at += length;
     }
 

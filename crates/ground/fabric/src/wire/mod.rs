@@ -115,6 +115,32 @@ impl MessageWord {
         self.length as u64 | (self.frames as u64) << 32 | (self.kind as u64) << 48 | (self.flags as u64) << 56
     }
 
+    /// As [`Self::parse`], without saying what is wrong; 0 and [`END`] are nothing, too.
+    #[inline]
+    pub fn parse_quickly(word: u64, room: usize) -> Option<Self> {
+        let (length, frames, flags) = (word as u32, (word >> 32) as u16, (word >> 56) as u8);
+        let kind = Kind::parse((word >> 48) as u8)?;
+        let right = flags & message_flags::CRITICAL & !message_flags::KNOWN == 0
+            && length.is_multiple_of(8)
+            && length as usize <= room
+            && length as usize >= MESSAGE_HEADER + extension(flags)
+            && frames as usize <= FRAMES_MAX;
+        right.then_some(Self { length, frames, kind, flags })
+    }
+
+    /// The bytes of the only frame of a message of the usual form: no extension, nothing lent, nothing left over. `None`: look closer.
+    #[inline]
+    pub fn sole_frame(self, body: &[u8]) -> Option<&[u8]> {
+        let (head, rest) = body.get(MESSAGE_HEADER - 8..)?.split_first_chunk::<FRAME_HEADER>()?;
+        let head = u64::from_le_bytes(*head);
+        let len = head as u32 as usize;
+        let usual = self.frames == 1
+            && self.flags & message_flags::EXTENDED == 0
+            && (head >> 48) as u8 & (frame_flags::CRITICAL | frame_flags::LENT) == 0
+            && padded(len) == rest.len();
+        if usual { rest.get(..len) } else { None }
+    }
+
     /// Reads a word that is neither 0 nor [`END`], and checks all that it alone can tell: `room` is the bytes left in the window.
     ///
     /// # Errors
