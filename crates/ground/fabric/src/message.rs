@@ -28,28 +28,62 @@ pub struct Message {
     encoded: usize,
     /// Frames that might be lent.
     lendable: u16,
+    /// Copied bytes of all frames, one behind the other.
     inline: SmallVec<[u8; INLINE_BYTES]>,
-    frames: SmallVec<[Frame; 2]>,
+    frames: SmallVec<[Frame; 4]>,
+    /// What frames refer to, in order; copied frames have nothing here.
+    owners: SmallVec<[Owner; 1]>,
 }
 
-/// One frame of a [`Message`].
-#[derive(Debug, Clone)]
-pub struct Frame {
-    schema: u16,
-    bytes: Bytes,
+/// One frame of a [`Message`]: one word, since a struct that is written in parts and moved as a whole stalls the processor.
+#[derive(Clone, Copy)]
+struct Frame(u64);
+
+/// Set in a frame that refers to an owner.
+const REFERS: u64 = 1 << 48;
+
+impl Frame {
+    const fn len(self) -> usize {
+        self.0 as u32 as usize
+    }
+
+    const fn schema(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    const fn refers(self) -> bool {
+        self.0 & REFERS != 0
+    }
 }
 
-/// Where the bytes of a frame lie.
+/// What a frame refers to.
 #[derive(Clone)]
-enum Bytes {
-    /// In the message's own store.
-    Inline { start: u32, len: u32 },
-    /// In memory that is counted; a window of an arena among it.
+enum Owner {
+    /// Memory that is counted; a window of an arena among it.
     Shared(Slice),
-    /// In memory that lives for ever.
+    /// Memory that lives for ever.
     Static(&'static [u8]),
-    /// In memory of another kind; dropping the last clone releases it.
+    /// Memory of another kind; dropping the last clone releases it.
     External(Arc<dyn AsRef<[u8]> + Send + Sync>),
+}
+
+impl Owner {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(slice) => slice,
+            Self::Static(bytes) => bytes,
+            Self::External(owner) => (**owner).as_ref(),
+        }
+    }
+
+    #[inline]
+    fn slice(&self) -> Option<&Slice> {
+        match self {
+            Self::Shared(slice) => Some(slice),
+            _ => None,
+        }
+    }
 }
 
 impl Message {
@@ -72,6 +106,7 @@ impl Message {
             lendable: 0,
             inline: SmallVec::new(),
             frames: SmallVec::new(),
+            owners: SmallVec::new(),
         }
     }
 
@@ -97,10 +132,8 @@ impl Message {
     /// When the message has [`FRAMES_MAX`] frames, or 4 GiB.
     #[inline]
     pub fn push_copy(&mut self, bytes: &[u8]) {
-        let start = self.inline.len() as u32;
         self.inline.extend_from_slice(bytes);
-        let len = u32::try_from(bytes.len()).expect("a frame is shorter than 4 GiB");
-        self.push(Bytes::Inline { start, len }, bytes.len());
+        self.push(bytes.len(), 0);
     }
 
     /// Appends a frame of counted memory. When it lies in an arena of the channel, and the transport shares memory, it is lent; else it is copied
@@ -110,9 +143,9 @@ impl Message {
     /// When the message has [`FRAMES_MAX`] frames.
     #[inline]
     pub fn push_shared(&mut self, bytes: Slice) {
-        let len = bytes.len();
         self.lendable += 1;
-        self.push(Bytes::Shared(bytes), len);
+        self.push(bytes.len(), REFERS);
+        self.owners.push(Owner::Shared(bytes));
     }
 
     /// Appends a frame of memory that lives for ever.
@@ -120,7 +153,8 @@ impl Message {
     /// # Panics
     /// When the message has [`FRAMES_MAX`] frames.
     pub fn push_static(&mut self, bytes: &'static [u8]) {
-        self.push(Bytes::Static(bytes), bytes.len());
+        self.push(bytes.len(), REFERS);
+        self.owners.push(Owner::Static(bytes));
     }
 
     /// Appends a frame of any memory; it is dropped when the last message that refers to it has been encoded or dropped.
@@ -129,22 +163,23 @@ impl Message {
     /// When the message has [`FRAMES_MAX`] frames.
     pub fn push_external(&mut self, owner: impl AsRef<[u8]> + Send + Sync + 'static) {
         let owner: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(owner);
-        let len = (*owner).as_ref().len();
-        self.push(Bytes::External(owner), len);
+        self.push((*owner).as_ref().len(), REFERS);
+        self.owners.push(Owner::External(owner));
     }
 
     #[inline]
-    fn push(&mut self, bytes: Bytes, len: usize) {
-        self.encoded += FRAME_HEADER + wire::padded(len);
+    fn push(&mut self, len: usize, refers: u64) {
         assert!(self.frames.len() < FRAMES_MAX, "a message has at most {FRAMES_MAX} frames");
-        self.frames.push(Frame { schema: 0, bytes });
+        let short = u32::try_from(len).expect("a frame is shorter than 4 GiB");
+        self.encoded += FRAME_HEADER + wire::padded(len);
+        self.frames.push(Frame(u64::from(short) | refers));
     }
 
     /// Names the form of the frame appended last; the fabric carries the number and does not look at it.
     #[must_use]
     pub fn with_schema(mut self, schema: u16) -> Self {
         if let Some(frame) = self.frames.last_mut() {
-            frame.schema = schema;
+            frame.0 = frame.0 & !(0xffff << 32) | u64::from(schema) << 32;
         }
         self
     }
@@ -211,7 +246,18 @@ impl Message {
 
     /// The frames, in order.
     pub(crate) fn each_frame(&self) -> impl Iterator<Item = FrameRef<'_>> {
-        self.frames.iter().map(|frame| self.frame_ref(frame))
+        let (mut inline, mut owners) = (&self.inline[..], self.owners.iter());
+        self.frames.iter().map(move |frame| {
+            let owner = if frame.refers() { owners.next() } else { None };
+            match owner {
+                Some(owner) => FrameRef { schema: frame.schema(), bytes: owner.bytes(), slice: owner.slice() },
+                None => {
+                    let (bytes, rest) = inline.split_at(frame.len());
+                    inline = rest;
+                    FrameRef { schema: frame.schema(), bytes, slice: None }
+                }
+            }
+        })
     }
 
     /// The bytes of a frame.
@@ -240,22 +286,11 @@ impl Message {
     #[inline]
     pub(crate) fn sole_frame(&self) -> Option<FrameRef<'_>> {
         match &self.frames[..] {
-            [frame] if self.flags & message_flags::EXTENDED == 0 => Some(self.frame_ref(frame)),
+            [frame] if self.flags & message_flags::EXTENDED == 0 => Some(match self.owners.first() {
+                Some(owner) => FrameRef { schema: frame.schema(), bytes: owner.bytes(), slice: owner.slice() },
+                None => FrameRef { schema: frame.schema(), bytes: &self.inline, slice: None },
+            }),
             _ => None,
-        }
-    }
-
-    #[inline]
-    fn frame_ref<'a>(&'a self, frame: &'a Frame) -> FrameRef<'a> {
-        match &frame.bytes {
-            Bytes::Inline { start, len } => FrameRef {
-                schema: frame.schema,
-                bytes: &self.inline[*start as usize..(*start + *len) as usize],
-                slice: None,
-            },
-            Bytes::Shared(slice) => FrameRef { schema: frame.schema, bytes: slice, slice: Some(slice) },
-            Bytes::Static(bytes) => FrameRef { schema: frame.schema, bytes, slice: None },
-            Bytes::External(owner) => FrameRef { schema: frame.schema, bytes: (**owner).as_ref(), slice: None },
         }
     }
 }
@@ -274,10 +309,15 @@ impl Default for Message {
     }
 }
 
-impl fmt::Debug for Bytes {
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} B", self.len())
+    }
+}
+
+impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Inline { len, .. } => write!(f, "Inline({len} B)"),
             Self::Shared(slice) => slice.fmt(f),
             Self::Static(bytes) => write!(f, "Static({} B)", bytes.len()),
             Self::External(owner) => write!(f, "External({} B)", (**owner).as_ref().len()),
