@@ -285,14 +285,27 @@ fn what_was_sent_before_the_end_is_handed_out_and_the_end_has_its_reason() {
     let mut urgent = receive(&mut two, Lane::Urgent);
     let mut bulk = receive(&mut two, Lane::Bulk);
     assert_eq!((read(&mut urgent), read(&mut bulk)), (vec![2], vec![1]));
+    two.inlet.dispose(Lane::Urgent, urgent);
+    assert!(two.inlet.receive(Lane::Urgent).unwrap().is_none(), "no end while a window is being read");
+    two.inlet.dispose(Lane::Bulk, bulk);
     assert_eq!(end(&mut two), Reason::Closed);
 
     let (mut one, mut two) = pair("127.0.0.1", "", 4);
     send(&mut one, Lane::Bulk, 3);
+    send(&mut one, Lane::Bulk, 4);
     let mut window = receive(&mut two, Lane::Bulk);
     drop(one);
-    assert_eq!(end(&mut two), Reason::Died);
+    let start = Instant::now();
+    while two.tether.look().is_ok() {
+        assert!(start.elapsed() < PATIENCE);
+    }
     assert_eq!(read(&mut window), [3], "a window outlives its sender");
+    two.inlet.dispose(Lane::Bulk, window);
+    if let Ok(Some(mut window)) = two.inlet.receive(Lane::Bulk) {
+        assert_eq!(read(&mut window), [4]);
+        two.inlet.dispose(Lane::Bulk, window);
+    }
+    assert_eq!(end(&mut two), Reason::Died);
     assert!(two.outlet.take(Lane::Bulk).is_err());
 }
 
@@ -420,4 +433,33 @@ fn four_thousand_windows_in_one_channel() {
             }
         }
     }
+}
+
+#[test]
+fn messages_of_a_channel_arrive_whole_and_in_order() {
+    use fabric::Message;
+    use fabric::channel::{Channel, Deadline, ReceiveError};
+    use fabric::queue::{Priority, QueueKind};
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("rdma://127.0.0.1:{}?retry=5", probe.local_addr().unwrap().port());
+    drop(probe);
+    let (one, _) = Channel::builder().connect(&uri).open().unwrap();
+    let (_two, mut receiver) = Channel::builder().listen(&uri).open().unwrap();
+    let soon = || Deadline::from(PATIENCE);
+    let poster = std::thread::spawn(move || {
+        let mut sender = one.sender(QueueKind::MonoUnbounded, Priority::Normal);
+        for number in 0..5_000u64 {
+            let mut message = Message::copied(&number.to_le_bytes());
+            message.push_copy(&vec![number as u8; (number % 3000) as usize]);
+            sender.post(message, soon()).unwrap();
+        }
+        one.close(soon()).unwrap();
+    });
+    for number in 0..5_000u64 {
+        let message = receiver.receive(soon()).unwrap();
+        assert_eq!(message.bytes(), number.to_le_bytes());
+    }
+    let end = receiver.receive(soon());
+    assert!(matches!(&end, Err(ReceiveError::PeerGone(loss)) if loss.gone.reason == Reason::Closed), "{end:?}");
+    poster.join().unwrap();
 }

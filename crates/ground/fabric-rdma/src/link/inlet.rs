@@ -13,13 +13,15 @@ pub(super) struct RdmaInlet {
     shared: Arc<Shared>,
     /// Windows handed out since the link began.
     received: [u64; 2],
+    /// Windows of those that were disposed of.
+    disposed: [u64; 2],
     /// Windows disposed of that the peer was not told of at once.
     untold: [usize; 2],
 }
 
 impl RdmaInlet {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, received: [0; 2], untold: [0; 2] }
+        Self { shared, received: [0; 2], disposed: [0; 2], untold: [0; 2] }
     }
 
     /// The next window of a lane, header checked.
@@ -47,16 +49,17 @@ impl RdmaInlet {
         Ok(Some(unsafe { RxWindow::filled(memory, size, token) }))
     }
 
-    /// What comes when there is no window: the peer's end, or nothing.
+    /// What comes when there is no window: the peer's end, or nothing. Windows that are still being read may hold messages, so the end is told when
+    /// they have been given back.
     fn nothing(&mut self) -> Result<Option<RxWindow>, PeerGone> {
         if let Some(gone) = self.shared.gone() {
-            return if self.is_empty() { Err(gone) } else { Ok(None) };
+            return if self.received == self.disposed && self.is_empty() { Err(gone) } else { Ok(None) };
         }
         // The one who waits for this news gets it before we wait for his.
         self.untold = [0; 2];
         self.shared.note()?;
         match self.shared.finished.get() {
-            Some(windows) if *windows == self.received => {
+            Some(windows) if *windows == self.received && self.received == self.disposed => {
                 Err(PeerGone { peer: self.shared.peer.name.clone(), reason: Reason::Closed })
             }
             _ => Ok(None),
@@ -119,6 +122,7 @@ impl Inlet for RdmaInlet {
         };
         *place = Some(memory);
         receiving.out -= 1;
+        self.disposed[lane] += 1;
         if shared.gone.get().is_some() {
             return;
         }

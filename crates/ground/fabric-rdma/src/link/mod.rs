@@ -253,12 +253,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Looks at everything that does not depend on which way windows go.
-    fn look_around(&self) -> Result<(), PeerGone> {
-        self.hear();
-        self.check()?;
-        let settled = self.settle(&mut lock(&self.sending));
-        self.troubled(settled)?;
+    /// Takes what has come by the urgent pair, notes among it: their buffers are needed for the next.
+    fn take_notes(&self) -> Result<(), PeerGone> {
         let mut receiving = lock(&self.receiving[1]);
         let reaped = self.reap(1, &mut receiving);
         drop(receiving);
@@ -283,7 +279,11 @@ impl Tether for Shared {
 
     fn look(&self) -> Result<(), PeerGone> {
         self.wiring.bell.drain();
-        self.look_around()
+        self.hear();
+        self.check()?;
+        let settled = self.settle(&mut lock(&self.sending));
+        self.troubled(settled)?;
+        self.take_notes()
     }
 
     fn arm(&self) {
