@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 const TABLE: &[(&str, &[&str])] = &[
     ("fabric", &[]),
     ("fabric-net", &["fabric"]),
+    ("fabric-tokio", &["fabric"]),
     ("fabric-rdma", &["fabric"]),
     ("fabric-modules", &["fabric"]),
     ("fabric-conformance", &["fabric", "fabric-net", "fabric-rdma"]),

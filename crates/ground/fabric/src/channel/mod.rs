@@ -62,9 +62,9 @@ pub enum Waiting {
 }
 
 impl Default for Waiting {
-    /// 2,000 looks, about as long as a wake-up takes.
+    /// 500 looks, about as long as a wake-up takes.
     fn default() -> Self {
-        Self::SpinThenPark { spins: 2000 }
+        Self::SpinThenPark { spins: 500 }
     }
 }
 

@@ -10,7 +10,7 @@ use super::error::Loss;
 use super::outgoing::{Laid, Lent, Outgoing, encoded_bytes};
 use crate::message::Message;
 use crate::queue::{Priority, Reader, Scheduler, Weights};
-use crate::tli::{Erase, Lane, PeerGone, Tether};
+use crate::tli::{Erase, Lane, PeerGone, Reason, Tether};
 
 /// Losses that are remembered until a receiver asks for them.
 const LOSSES_MAX: usize = 16;
@@ -357,6 +357,8 @@ impl Pump {
         for mut link in self.outgoing.drain(..) {
             // Who is gone need not be told.
             let _ = link.finish();
+            // A receiver of ours that is still held by the application would keep the link up.
+            link.tether.cut(Reason::Left);
         }
         self.direct = false;
     }

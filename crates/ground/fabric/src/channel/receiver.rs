@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+
+use rustix::event::epoll;
+use smallvec::SmallVec;
 
 use super::deadline::Deadline;
 use super::error::ReceiveError;
@@ -35,11 +39,25 @@ struct Direct {
     intake: Intake,
     /// Arrivals taken over so far.
     seen: u64,
+    /// A sleep has ended: if there is no message, somebody may be gone.
+    woken: bool,
+    /// For waiting by descriptor: see [`Receiver::descriptor`].
+    watched: Option<Watched>,
+}
+
+/// An epoll descriptor over everything that may bring a message.
+struct Watched {
+    epoll: OwnedFd,
+    /// Links' descriptors in it.
+    tethers: Vec<Arc<dyn Tether>>,
 }
 
 impl Receiver {
     pub(super) fn direct(core: Arc<Core>) -> Self {
-        Self { core, source: Source::Direct(Box::new(Direct { intake: Intake::new(), seen: 0 })) }
+        Self {
+            core,
+            source: Source::Direct(Box::new(Direct { intake: Intake::new(), seen: 0, woken: false, watched: None })),
+        }
     }
 
     pub(super) fn queued(core: Arc<Core>, reader: ReceiveReader<Arrival>) -> Self {
@@ -146,33 +164,71 @@ impl Receiver {
         }
     }
 
-    /// Says that this receiver is about to wait on [`Self::readiness`], so that peers ring; `true` when it need not wait, for something is there.
-    /// [`Self::awake`] ends it.
-    pub fn about_to_wait(&mut self) -> bool {
+    /// A descriptor that becomes readable when a message, a new peer or a death may be there, for event loops that wait by themselves: call
+    /// [`Self::about_to_wait`] before the wait and [`Self::awake`] after it. The channel needs a service thread beside it, and no receive queue.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left, or the channel has a receive queue.
+    pub fn descriptor(&mut self) -> io::Result<BorrowedFd<'_>> {
+        let Source::Direct(direct) = &mut self.source else { return Err(io::ErrorKind::Unsupported.into()) };
+        let watched = match &mut direct.watched {
+            Some(watched) => watched,
+            none => {
+                let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+                epoll::add(
+                    &epoll,
+                    self.core.shared.receive_bell(),
+                    epoll::EventData::new_u64(0),
+                    epoll::EventFlags::IN,
+                )?;
+                none.insert(Watched { epoll, tethers: Vec::new() })
+            }
+        };
+        Ok(watched.epoll.as_fd())
+    }
+
+    /// Says that this receiver is about to wait on [`Self::descriptor`], so that peers ring. Returns `true` when it need not wait, for something is
+    /// there; otherwise [`Self::awake`] ends the wait.
+    ///
+    /// # Errors
+    /// When a new link's descriptor cannot be watched.
+    pub fn about_to_wait(&mut self) -> io::Result<bool> {
         self.settle();
-        let Source::Direct(direct) = &mut self.source else { return false };
+        let Source::Direct(direct) = &mut self.source else { return Ok(false) };
+        if let Some(watched) = &mut direct.watched {
+            watched.tethers.retain(|known| direct.intake.tethers().any(|tether| Arc::ptr_eq(known, tether)));
+            for tether in direct.intake.tethers() {
+                let fresh = watched.tethers.iter().all(|known| !Arc::ptr_eq(known, tether));
+                if let Some(fd) = tether.readiness().filter(|_| fresh) {
+                    epoll::add(
+                        &watched.epoll,
+                        fd,
+                        epoll::EventData::new_u64(1),
+                        epoll::EventFlags::IN | epoll::EventFlags::RDHUP,
+                    )?;
+                    watched.tethers.push(Arc::clone(tether));
+                }
+            }
+        }
         direct.intake.tethers().for_each(|tether| tether.arm());
+        self.core.shared.receiver_sleeps();
         let ready = self.ready();
         if ready {
             self.awake();
         }
-        ready
+        Ok(ready)
     }
 
     /// The wait that [`Self::about_to_wait`] began is over; takes the rings.
     pub fn awake(&mut self) {
         let Source::Direct(direct) = &mut self.source else { return };
+        self.core.shared.receiver_wakes();
         for tether in direct.intake.tethers() {
             tether.disarm();
-            // A death shows when the messages are read.
+            // A death shows when messages are looked for.
             let _ = tether.look();
         }
-    }
-
-    /// The descriptor that becomes readable when a peer rings or goes, of a channel with one link whose receiver takes messages from the windows.
-    pub fn readiness(&self) -> Option<BorrowedFd<'_>> {
-        let Source::Direct(direct) = &self.source else { return None };
-        direct.intake.tethers().next().and_then(|tether| tether.readiness())
+        direct.woken = true;
     }
 
     /// Waits for a message and says where it lies: for raw channels, which receive without a queue.
@@ -250,11 +306,14 @@ impl Receiver {
     fn sleep(&mut self, deadline: Deadline) {
         self.settle();
         let core = Arc::clone(&self.core);
-        let tethers: Vec<Arc<dyn Tether>> = match &self.source {
+        let tethers: SmallVec<[Arc<dyn Tether>; 2]> = match &self.source {
             Source::Direct(direct) => direct.intake.tethers().cloned().collect(),
-            Source::Queue(_) => Vec::new(),
+            Source::Queue(_) => SmallVec::new(),
         };
         core.shared.sleep_receiver(&tethers, core.drives, deadline, || self.ready());
+        if let Source::Direct(direct) = &mut self.source {
+            direct.woken = true;
+        }
     }
 
     /// Whether something may be there to be taken.
@@ -266,9 +325,8 @@ impl Receiver {
         match &mut self.source {
             Source::Queue(reader) => !reader.is_empty(),
             Source::Direct(direct) => {
-                direct.seen != shared.arrived.load(Ordering::SeqCst)
-                    || direct.intake.tethers().any(|tether| tether.look().is_err())
-                    || direct.intake.has_message()
+                // A death needs no look: it makes the descriptor readable.
+                direct.seen != shared.arrived.load(Ordering::SeqCst) || direct.intake.has_message()
             }
         }
     }
@@ -346,9 +404,10 @@ fn find(core: &Core, direct: &mut Direct) -> Result<Option<Place>, ReceiveError>
     if direct.seen != arrived {
         direct.seen = arrived;
         core.shared.take_arrivals().into_iter().for_each(|source| direct.intake.add(source));
-    } else if !direct.intake.worth_a_look() {
+    } else if !direct.woken && !direct.intake.worth_a_look() {
         return Ok(None);
     }
+    direct.woken = false;
     match direct.intake.next_or_gone() {
         Found::Message(place) => Ok(Some(place)),
         Found::Nothing => Ok(None),

@@ -488,6 +488,24 @@ impl Shared {
         tethers.iter().for_each(|tether| tether.disarm());
     }
 
+    /// The descriptor by which the receiver is woken for anything but a ring.
+    pub(super) fn receive_bell(&self) -> BorrowedFd<'_> {
+        self.receive_bell.as_fd()
+    }
+
+    /// A receiver is about to wait by descriptor (W2).
+    pub(super) fn receiver_sleeps(&self) {
+        self.receiver_asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// That wait is over; a ring that was taken meanwhile may have been meant for the driver (W3).
+    pub(super) fn receiver_wakes(&self) {
+        self.receiver_asleep.store(false, Ordering::SeqCst);
+        let _ = rustix::io::read(&self.receive_bell, &mut [0u8; 8]);
+        self.wake_driver_for_ring();
+    }
+
     fn poll_receiver(&self, tethers: &[Arc<dyn Tether>], deadline: Deadline) {
         let mut fds: SmallVec<[PollFd<'_>; 6]> = SmallVec::new();
         fds.push(PollFd::from_borrowed_fd(self.receive_bell.as_fd(), PollFlags::IN));
