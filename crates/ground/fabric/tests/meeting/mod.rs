@@ -1,6 +1,8 @@
 //! What the tests of `ipc:` share: directories of their own, two ends that meet, numbered messages, and a second process that runs the same test.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod forged;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
