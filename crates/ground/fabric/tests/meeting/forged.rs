@@ -186,7 +186,7 @@ pub(crate) fn introduce(path: &Path, hello: &Hello, pages: &Pages, mut drive: im
     say(&socket, &hello.pack(), &[pages.file.as_fd()]).expect("said");
     drive();
     let (heard, files) = hear(&socket, super::PATIENCE);
-    assert_eq!((&heard[..8], files.len()), (&b"PHFHELLO"[..], 1));
+    assert!(heard.starts_with(b"PHFHELLO") && !files.is_empty());
     say(&socket, WELCOME, &[]).expect("said");
     socket
 }
