@@ -1,6 +1,5 @@
 //! A thousand links made and ended in one process: no descriptor, no mapping, no file is left. Alone in its file, since it counts what the process holds.
 #![cfg(not(loom))]
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod meeting;
 

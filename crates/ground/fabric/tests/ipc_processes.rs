@@ -185,10 +185,10 @@ fn a_peer_may_die_at_any_instruction() {
         child.0.wait().unwrap();
     }
     seen_after.sort();
-    assert!(received > 100_000, "{received} messages came before the deaths");
+    assert!(received > 20_000, "{received} messages came before the deaths");
     println!("deaths seen after {:?} (median), {:?} (worst); {received} messages", seen_after[75], seen_after[149]);
     let busy = std::thread::available_parallelism().map_or(1, usize::from) < 2;
-    assert!(busy || seen_after[75] < Duration::from_millis(20), "{:?}", seen_after[75]);
+    assert!(busy || seen_after[75] < Duration::from_millis(50), "{:?}", seen_after[75]);
 }
 
 /// A listener that is killed leaves a file, and its peer waits for the next listener.

@@ -178,7 +178,7 @@ fn a_mad_bell_is_looked_at_in_bounded_time() {
         move || {
             while !stop.load(Ordering::Relaxed) {
                 let _ = rustix::net::send(&socket, b"!!!!", rustix::net::SendFlags::DONTWAIT);
-                pages.set(place::SLEEP, pages.word(place::SLEEP).load(Ordering::Relaxed) + 2 | 1);
+                pages.set(place::SLEEP, (pages.word(place::SLEEP).load(Ordering::Relaxed) + 2) | 1);
                 pages.set(place::WANTS, u64::MAX);
             }
         }
@@ -231,7 +231,7 @@ impl Random {
 
 /// The hostile process: comes again and again, behaves for a while as it must to be read at all, and spoils everything.
 fn scribble(socket: &Path) {
-    let mut random = Random(u64::from(std::process::id()) * 0x9e37_79b9 | 1);
+    let mut random = Random((u64::from(std::process::id()) * 0x9e37_79b9) | 1);
     let arena = Pages::new(8192, ALL_SEALS);
     let hello = Hello { arena: (4096, 2), leases: 4, ..Hello::honest() };
     loop {

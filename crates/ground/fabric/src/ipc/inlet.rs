@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 use super::layout::{self, want};
 use super::outlet::LOOK_EVERY;
 use super::returns::ReturnRing;
 use super::tether::SocketTether;
+use super::wants::PeerWants;
 use crate::tli::{Borrowed, Inlet, LANES, Lane, PeerGone, Reason, Remote, Returns, RxWindow, Tether, Trust, Violation};
 use crate::wire::{BadWindow, Descriptor, WINDOW_HEADER, WindowHeader};
 
@@ -22,6 +22,7 @@ pub(crate) struct SharedInlet {
     tether: Arc<SocketTether>,
     lanes: [Receiving; 2],
     returns: Arc<ReturnRing>,
+    wanted: PeerWants,
     trust: Trust,
     in_vain: u32,
 }
@@ -43,7 +44,8 @@ impl SharedInlet {
             |lane| Receiving { count: tether.theirs.layout.windows(lane).count as u64, ..Receiving::default() };
         let lanes = LANES.map(receiving);
         let returns = Arc::new(ReturnRing::new(Arc::clone(&tether)));
-        Self { tether, lanes, returns, trust, in_vain: 0 }
+        let wanted = PeerWants::new(tether.theirs.memory.part(layout::WANTS..layout::WANTS + 8));
+        Self { tether, lanes, returns, wanted, trust, in_vain: 0 }
     }
 
     /// The sequence that stands where the next window of `lane` will be.
@@ -100,9 +102,7 @@ impl SharedInlet {
     /// Publishes a word and wakes the peer if it sleeps and waits for that.
     fn tell(&self, at: usize, word: u64, wants: u64) {
         self.tether.own.set(at, word);
-        // Partner of the fence in `SharedOutlet::want`: either the peer sees the word, or we see what it wants.
-        fence(Ordering::SeqCst);
-        if self.tether.theirs.get(layout::WANTS) & wants != 0 {
+        if self.wanted.waits_for(wants) {
             self.tether.ring();
         }
     }

@@ -64,8 +64,8 @@
 //!
 //! Every shared word is stored with release and loaded with acquire: who sees a sequence sees the header, who sees `disposed` no longer has a reader in
 //! those windows, who sees `returned` sees the entries of the ring. Two pairs of words are written on one side and read on the other in both directions,
-//! and have a full fence between: *published and `sleep`* ([`SleepWord`]), and *`disposed` or `read`, and `wants`*. In each pair, at least one side sees
-//! the other's word, so no wake-up is lost. `tests/loom.rs` checks both.
+//! and have a full fence between: *published and `sleep`* ([`SleepWord`]), and *`disposed` or `read`, and `wants`* ([`Wants`]). In each pair, at least one side sees
+//! the other's word, so no wake-up is lost. `tests/ipc_loom.rs` checks both.
 //!
 //! Death is read from the socket, and after it everything that the dead process stored is in memory. A window is published by one store and a message
 //! by one store, so what it was about to write is invisible (FABRIC R7).
@@ -118,6 +118,7 @@ mod socket;
 mod terms;
 #[cfg(not(loom))]
 mod tether;
+mod wants;
 
 #[cfg(not(loom))]
 pub use inspect::{LaneView, LinkView, inspect, inspect_at};
@@ -128,6 +129,7 @@ pub use provider::connector;
 pub use sleep::{PeerSleep, SleepWord};
 #[cfg(not(loom))]
 pub use socket::pair;
+pub use wants::{PeerWants, Wants};
 
 /// Bytes of a window at most.
 pub const WINDOW_BYTES_MAX: usize = 1 << 30;

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
 use super::layout::{self, want};
 use super::ledger::Ledger;
 use super::returns::ERASE;
 use super::tether::SocketTether;
+use super::wants::Wants;
 use crate::arena::Arena;
 use crate::slice::Slice;
 use crate::tli::{LANES, Lane, Outlet, PeerGone, Reason, Tether, TxWindow, Violation};
@@ -23,7 +23,7 @@ pub(crate) const LOOK_EVERY: u32 = 4096;
 pub(crate) struct SharedOutlet {
     tether: Arc<SocketTether>,
     lanes: [Sending; 2],
-    wants: u64,
+    wants: Wants,
     arena: Option<Arc<Arena>>,
     ledger: Ledger,
     /// Returns read so far.
@@ -55,7 +55,9 @@ impl SharedOutlet {
         let lanes = LANES.map(sending);
         // The peer returns through its ring, so no more may be out than that has places.
         let ledger = Ledger::new(leases.min(tether.theirs.layout.returns()));
-        Self { tether, lanes, wants: 0, arena, ledger, returned: 0, in_vain: 0 }
+        // SAFETY: by I2 this word of our memory is the outlet's alone.
+        let wants = unsafe { Wants::new(tether.own.memory.part(layout::WANTS..layout::WANTS + 8)) };
+        Self { tether, lanes, wants, arena, ledger, returned: 0, in_vain: 0 }
     }
 
     fn violated(&self, what: &'static str) -> PeerGone {
@@ -117,21 +119,6 @@ impl SharedOutlet {
         (at, messages)
     }
 
-    /// Tells the peer what we wait for, so that it rings; look once more after this.
-    fn want(&mut self, what: u64) {
-        self.wants |= what;
-        self.tether.own.set(layout::WANTS, self.wants);
-        // Partner of the fence in `SharedInlet::tell`: either we see its word, or it sees what we want.
-        fence(Ordering::SeqCst);
-    }
-
-    fn has(&mut self, what: u64) {
-        if self.wants & what != 0 {
-            self.wants &= !what;
-            self.tether.own.set(layout::WANTS, self.wants);
-        }
-    }
-
     /// Takes back the leases that the peer has returned.
     fn collect(&mut self) -> Result<(), PeerGone> {
         let theirs = Arc::clone(&self.tether.theirs);
@@ -175,14 +162,14 @@ impl Outlet for SharedOutlet {
         if full(&self.lanes[index]) {
             self.refresh(lane)?;
             if full(&self.lanes[index]) {
-                self.want(want::window(lane));
+                self.wants.want(want::window(lane));
                 self.refresh(lane)?;
                 if full(&self.lanes[index]) {
                     return self.nothing_free();
                 }
             }
         }
-        self.has(want::window(lane));
+        self.wants.have(want::window(lane));
         let it = &mut self.lanes[index];
         let (number, own) = (it.taken, &self.tether.own);
         let sleeper = self.tether.theirs.memory.part(layout::SLEEP..layout::SLEEP + 8);
@@ -244,16 +231,14 @@ impl Outlet for SharedOutlet {
     }
 
     fn is_drained(&mut self) -> Result<bool, PeerGone> {
-        if self.wants & want::DRAINED == 0 {
-            self.want(want::DRAINED);
-        }
+        self.wants.want(want::DRAINED);
         let mut drained = true;
         for lane in LANES {
             let committed = self.refresh_messages(lane)?;
             drained &= self.lanes[layout::index(lane)].read == committed;
         }
         if drained {
-            self.has(want::DRAINED);
+            self.wants.have(want::DRAINED);
             return Ok(true);
         }
         // What a peer read before it went stays read, hence last.

@@ -83,6 +83,11 @@ impl RxWindow {
         self.memory.len()
     }
 
+    /// The sequence that stands in its header now, read anew: that of its next use, when it was given back and taken again.
+    pub fn sequence(&self) -> u64 {
+        self.memory.load(16)
+    }
+
     /// How far it has been read, header included.
     pub fn position(&self) -> usize {
         self.at
