@@ -363,9 +363,8 @@ impl Shared {
         let watches = watcher.is_some();
         let ready = watcher.is_some_and(|look| look());
         let idle = if listens { again } else { !self.is_pending() };
-        if idle && !ready && !self.stop.load(Ordering::SeqCst) {
-            self.sleep(turn, &tethers, listens, watches, deadline);
-        }
+        let sleeps = idle && !ready && !self.stop.load(Ordering::SeqCst);
+        let rung = sleeps && self.sleep(turn, &tethers, listens, watches, deadline);
         self.driver_asleep.store(false, Ordering::SeqCst);
         if watches {
             self.receiver_asleep.store(false, Ordering::SeqCst);
@@ -373,9 +372,25 @@ impl Shared {
         if listens {
             tethers.iter().for_each(|tether| tether.disarm());
         }
+        if rung {
+            for tether in &tethers {
+                // Deaths are noticed by the pump at its next step.
+                let _ = tether.look();
+            }
+            // W3, and a future that waits for what has come.
+            self.wake_receiver();
+        }
     }
 
-    fn sleep(&self, turn: &Turn, tethers: &[Arc<dyn Tether>], listens: bool, watches: bool, deadline: Deadline) {
+    /// Returns whether a tether has something to say.
+    fn sleep(
+        &self,
+        turn: &Turn,
+        tethers: &[Arc<dyn Tether>],
+        listens: bool,
+        watches: bool,
+        deadline: Deadline,
+    ) -> bool {
         let mut until = deadline;
         let mut fds: SmallVec<[PollFd<'_>; 6]> = SmallVec::new();
         fds.push(PollFd::from_borrowed_fd(self.bell.as_fd(), PollFlags::IN));
@@ -403,14 +418,7 @@ impl Shared {
                 let _ = rustix::io::read(bell, &mut [0u8; 8]);
             }
         }
-        if fds[2..tethers_end].iter().any(rung) {
-            for tether in tethers {
-                // Deaths are noticed by the pump at its next step.
-                let _ = tether.look();
-            }
-            // W3, and a future that waits for what has come.
-            self.wake_receiver();
-        }
+        fds[2..tethers_end].iter().any(rung)
     }
 
     /// Takes turns until told to stop: the service thread.
@@ -506,25 +514,21 @@ impl Shared {
         self.wake_driver_for_ring();
     }
 
-    fn poll_receiver(&self, tethers: &[Arc<dyn Tether>], deadline: Deadline) {
+    /// Returns whether a tether has something to say.
+    fn poll_receiver(&self, tethers: &[Arc<dyn Tether>], deadline: Deadline) -> bool {
         let mut fds: SmallVec<[PollFd<'_>; 6]> = SmallVec::new();
         fds.push(PollFd::from_borrowed_fd(self.receive_bell.as_fd(), PollFlags::IN));
         let readable = tethers.iter().filter_map(|tether| tether.readiness());
         fds.extend(readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN | PollFlags::RDHUP)));
+        // An interrupted poll is a short one.
         let _ = poll(&mut fds, timespec(deadline).as_ref());
         if !fds[0].revents().is_empty() {
             let _ = rustix::io::read(&self.receive_bell, &mut [0u8; 8]);
         }
-        if fds[1..].iter().any(|fd| !fd.revents().is_empty()) {
-            for tether in tethers {
-                let _ = tether.look();
-            }
-            // W3.
-            self.wake_driver_for_ring();
-        }
+        fds[1..].iter().any(|fd| !fd.revents().is_empty())
     }
 
-    /// A ring was taken that may have been meant for the driver, which sleeps on the same tether.
+    /// W3: a ring was taken that may have been meant for the driver, which sleeps on the same tether.
     fn wake_driver_for_ring(&self) {
         if self.is_pending() || self.progress_waiters.load(Ordering::SeqCst) > 0 {
             self.wake_driver();
