@@ -52,6 +52,8 @@ pub mod memory;
 #[cfg(not(loom))]
 pub mod message;
 pub mod queue;
+#[cfg(not(loom))]
+pub mod request;
 pub mod ring;
 pub mod sync;
 pub mod tli;

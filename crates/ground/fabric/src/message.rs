@@ -239,6 +239,11 @@ impl Message {
         (self.flags & message_flags::EXTENDED != 0).then_some((self.timestamp_ns, self.tag))
     }
 
+    /// Sets what it is for.
+    pub(crate) fn set_kind(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
     /// Number of frames.
     pub fn frames(&self) -> usize {
         self.frames.len()

@@ -10,10 +10,14 @@ use fabric::queue::{
 use fabric::sync::Arc;
 use loom::thread;
 
+/// More than any scene needs, and so little that the directory of segments is small.
+const BYTES: usize = 2048;
+
 /// Explores `scene`; `preemptions` bounds how often a running thread may be interrupted.
 fn explore(preemptions: usize, scene: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(preemptions);
+    model.max_branches = 20_000;
     model.check(scene);
 }
 
@@ -33,13 +37,13 @@ fn value(number: u32, live: &Arc<()>) -> Value {
     Value { number, _live: Arc::clone(live) }
 }
 
-/// Pushes until there is room.
+/// Pushes, waiting for room, unless the reader is gone.
 fn push(writer: &Writer<Value>, mut value: Value) {
     loop {
         match writer.push(value, None) {
             Ok(_) => return,
-            Err(Refused { value: back, why }) => {
-                assert_eq!(why, PushError::Full);
+            Err(Refused { why: PushError::Closed, .. }) => return,
+            Err(Refused { value: back, why: PushError::Full }) => {
                 value = back;
                 thread::yield_now();
             }
@@ -76,25 +80,25 @@ fn a_line_of_one_producer_keeps_order() {
     });
 }
 
-/// Two producers and a bound: each one's values arrive in its order, none is lost, and both install segments.
+/// Two producers and room for one: none is lost, the places cross a segment, and both may install it.
+///
+/// Fails (race) when in `line` the store of the mark in `fill` or the load of it in `front` is Relaxed.
 #[test]
 fn a_line_of_two_producers_loses_nothing() {
     explore(2, || {
         let live = Arc::new(());
-        let (writer, mut reader) = input(QueueKind::MultiBounded { capacity: 2, full: Full::Block }, 1 << 20);
+        let (writer, mut reader) = input(QueueKind::MultiBounded { capacity: 1, full: Full::Block }, BYTES);
+        push(&writer, value(9, &live));
         let other = writer.try_clone().expect("it may have many");
-        let values = [value(10, &live), value(11, &live)];
-        let writing = thread::spawn(move || values.into_iter().for_each(|value| push(&other, value)));
-        push(&writer, value(0, &live));
-        let mut numbers = Vec::new();
-        while numbers.len() < 3 {
-            numbers.push(pop(&mut reader).number);
-        }
-        writing.join().unwrap();
-        numbers.retain(|&number| number != 0);
-        assert_eq!(numbers, [10, 11]);
+        let (one, two) = (value(0, &live), value(1, &live));
+        let writing = [thread::spawn(move || push(&other, one)), thread::spawn(move || push(&writer, two))];
+        assert_eq!(pop(&mut reader).number, 9);
+        let mut numbers = [pop(&mut reader).number, pop(&mut reader).number];
+        writing.into_iter().for_each(|writing| writing.join().unwrap());
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1]);
         assert!(reader.is_empty() && reader.pop().is_none());
-        drop((writer, reader));
+        drop(reader);
         assert_eq!(Arc::strong_count(&live), 1);
     });
 }
@@ -104,7 +108,7 @@ fn a_line_of_two_producers_loses_nothing() {
 fn a_line_drops_what_is_left() {
     explore(3, || {
         let live = Arc::new(());
-        let (writer, mut reader) = input(QueueKind::MultiUnbounded, 1 << 20);
+        let (writer, mut reader) = input(QueueKind::MultiUnbounded, BYTES);
         let other = writer.try_clone().expect("it may have many");
         let (one, two) = (value(0, &live), value(1, &live));
         let writing = thread::spawn(move || push(&other, one));
@@ -118,12 +122,12 @@ fn a_line_drops_what_is_left() {
 
 /// The oldest is discarded by the producer while the consumer takes: each value is taken or discarded, once, in order, and the newest is not discarded.
 ///
-/// Fails (race) when in `discarding` the store in `Place::drop` or the swap in `enter` is Relaxed.
+/// Fails (race) when in `discarding` the store in `Place::drop` or the exchange in `enter` is Relaxed.
 #[test]
 fn the_oldest_is_discarded_or_taken_but_not_both() {
     explore(3, || {
         let live = Arc::new(());
-        let (writer, mut reader) = input(QueueKind::MultiBounded { capacity: 1, full: Full::DiscardOldest }, 1 << 20);
+        let (writer, mut reader) = input(QueueKind::MultiBounded { capacity: 1, full: Full::DiscardOldest }, BYTES);
         let values = [value(0, &live), value(1, &live), value(2, &live)];
         let writing = thread::spawn(move || {
             for value in values {
@@ -151,7 +155,7 @@ fn a_fan_gives_every_value_to_one() {
     explore(2, || {
         let live = Arc::new(());
         let kind = ReceiveKind::MultiBounded { capacity: 2, full: ReceiveFull::HoldBack };
-        let (writer, mut reader) = receive::<Value>(kind, 1 << 20);
+        let (writer, mut reader) = receive::<Value>(kind, BYTES);
         let mut other = reader.try_clone().expect("it may have many");
         let reading = thread::spawn(move || other.pop().map(|value: Value| value.number));
         let mut refused = 0;
@@ -183,7 +187,7 @@ fn a_fan_gives_every_value_to_one() {
 fn a_tag_is_replaced_or_taken() {
     explore(3, || {
         let live = Arc::new(());
-        let (writer, mut reader) = input(QueueKind::MultiUnboundedTagged, 1 << 20);
+        let (writer, mut reader) = input(QueueKind::MultiUnboundedTagged, BYTES);
         let values = [value(0, &live), value(1, &live)];
         let writing = thread::spawn(move || {
             for value in values {

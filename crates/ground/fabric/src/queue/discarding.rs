@@ -42,10 +42,9 @@ impl<T: Weigh> Discarding<T> {
     /// Steps into the consumer's place, if that is free.
     #[inline]
     fn enter(&self) -> Option<Place<'_, T>> {
-        if self.taken.load(Ordering::Relaxed) || self.taken.swap(true, Ordering::Acquire) {
-            return None;
-        }
-        Some(Place(self))
+        // Pairs with the Release store in `Place::drop`.
+        let entered = self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        entered.is_ok().then(|| Place(self))
     }
 
     /// Appends a value, after room was made for it.

@@ -61,8 +61,8 @@ impl<T: Weigh> Line<T> {
         let tail = &self.tail.0;
         // Head before tail, so that the tail is never behind it (R3). Pairs with the Release below, or that in `Cursor::advance`.
         let mut head = tail.head_seen.load(Ordering::Acquire);
+        let mut position = tail.next.load(Ordering::Relaxed);
         loop {
-            let position = tail.next.load(Ordering::Relaxed);
             if !bounds.room(position.wrapping_sub(head), tail.outside.load(Ordering::Relaxed)) {
                 let now = self.head.0.load(Ordering::Acquire);
                 if now == head {
@@ -70,12 +70,14 @@ impl<T: Weigh> Line<T> {
                 }
                 head = now;
                 tail.head_seen.store(now, Ordering::Release);
+                position = tail.next.load(Ordering::Relaxed);
                 continue;
             }
             // Relaxed: the mark publishes, not the claim.
             let claimed = position.wrapping_add(1);
-            if tail.next.compare_exchange_weak(position, claimed, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                return Some(Claim(position));
+            match tail.next.compare_exchange_weak(position, claimed, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(Claim(position)),
+                Err(seen) => position = seen,
             }
         }
     }

@@ -29,7 +29,7 @@ struct Queued<T> {
     /// Position of the first entry; positions run on.
     first: u64,
     /// Positions of the tagged entries.
-    places: HashMap<u64, u64, foldhash::fast::FixedState>,
+    places: HashMap<u64, u64, foldhash::fast::RandomState>,
     outside: usize,
     stats: QueueStats,
 }
