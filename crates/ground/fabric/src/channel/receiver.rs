@@ -25,6 +25,8 @@ use crate::tli::Tether;
 pub struct Receiver {
     core: Arc<Core>,
     source: Source,
+    /// Links whose peers ring because a task waits for us.
+    armed: Vec<Arc<dyn Tether>>,
 }
 
 /// Where messages come from.
@@ -57,11 +59,12 @@ impl Receiver {
         Self {
             core,
             source: Source::Direct(Box::new(Direct { intake: Intake::new(), seen: 0, woken: false, watched: None })),
+            armed: Vec::new(),
         }
     }
 
     pub(super) fn queued(core: Arc<Core>, reader: ReceiveReader<Arrival>) -> Self {
-        Self { core, source: Source::Queue(reader) }
+        Self { core, source: Source::Queue(reader), armed: Vec::new() }
     }
 
     /// A further consumer of the same receive queue; `None` where there is one consumer.
@@ -69,7 +72,8 @@ impl Receiver {
         match &self.source {
             Source::Direct(_) => None,
             Source::Queue(reader) => {
-                Some(Self { core: Arc::clone(&self.core), source: Source::Queue(reader.try_clone()?) })
+                let source = Source::Queue(reader.try_clone()?);
+                Some(Self { core: Arc::clone(&self.core), source, armed: Vec::new() })
             }
         }
     }
@@ -150,18 +154,32 @@ impl Receiver {
     /// # Errors
     /// As [`Self::receive_async`].
     pub fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Result<Received, ReceiveError>> {
+        self.disarm();
         if let Some(result) = self.take().transpose() {
             return Poll::Ready(result);
         }
         self.settle();
         self.core.shared.receiver_waker.register(context.waker());
         self.core.shared.future_waits.store(true, Ordering::SeqCst);
-        // The driver listens for us from its next turn on, and looks before it sleeps.
+        if let Source::Direct(direct) = &self.source {
+            // By us and not by the driver: it takes turns, between which nobody would ring.
+            self.armed.extend(direct.intake.tethers().cloned());
+            self.armed.iter().for_each(|tether| tether.arm());
+        }
+        // The driver listens for us from its next turn on.
         self.core.shared.wake_driver();
         match self.take().transpose() {
-            Some(result) => Poll::Ready(result),
+            Some(result) => {
+                self.disarm();
+                Poll::Ready(result)
+            }
             None => Poll::Pending,
         }
+    }
+
+    /// No task waits for us now: peers need not ring.
+    fn disarm(&mut self) {
+        self.armed.drain(..).for_each(|tether| tether.disarm());
     }
 
     /// A descriptor that becomes readable when a message, a new peer or a death may be there, for event loops that wait by themselves: call
@@ -423,6 +441,12 @@ fn lost_error(core: &Core, lost: Found) -> ReceiveError {
     // The transport may look for another peer now.
     core.shared.link_lost();
     ReceiveError::PeerGone(loss)
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.disarm();
+    }
 }
 
 impl fmt::Debug for Receiver {

@@ -362,7 +362,8 @@ impl Shared {
         let again = if listens { self.step(turn) || watcher.is_some() } else { false };
         let watches = watcher.is_some();
         let ready = watcher.is_some_and(|look| look());
-        let idle = if listens { again } else { !self.is_pending() };
+        // A task that began to wait since then needs a turn that listens.
+        let idle = if listens { again } else { !self.is_pending() && !self.future_waits.load(Ordering::SeqCst) };
         let sleeps = idle && !ready && !self.stop.load(Ordering::SeqCst);
         let rung = sleeps && self.sleep(turn, &tethers, listens, watches, deadline);
         self.driver_asleep.store(false, Ordering::SeqCst);
