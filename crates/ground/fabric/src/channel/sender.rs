@@ -78,6 +78,7 @@ impl Sender {
         }
         pump.ring(self.lane);
         drop(pump);
+        shared.after_unlock();
         if shared.is_pending() {
             shared.help_pump();
         }
@@ -134,6 +135,7 @@ impl Sender {
             if pump.send_with(self.lane, len, write) == Fate::Sent {
                 pump.ring(self.lane);
                 drop(pump);
+                shared.after_unlock();
                 if shared.is_pending() {
                     shared.help_pump();
                 }

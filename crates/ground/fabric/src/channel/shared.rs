@@ -167,6 +167,7 @@ impl Shared {
             }
             let drained = self.drain(&mut pump, 256);
             drop(pump);
+            self.after_unlock();
             match drained {
                 // Someone may have queued between the last look and the unlock: the condition of the loop looks again.
                 Drained::Empty => {}
@@ -193,6 +194,17 @@ impl Shared {
     #[inline]
     pub(super) fn is_pending(&self) -> bool {
         self.queued.load(Ordering::SeqCst) != self.drained.load(Ordering::SeqCst)
+    }
+
+    /// Orders the pump's unlock before the next look at `queued`. Partner of a poster that counts its message and then finds the pump locked: either it
+    /// finds it free, or we see its count. On x86-64 the unlock, a locked exchange, is a full fence by itself.
+    #[inline]
+    pub(super) fn after_unlock(&self) {
+        if cfg!(target_arch = "x86_64") {
+            std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
     }
 
     /// A message was put into a queue: see to it that somebody moves it.
