@@ -87,7 +87,8 @@ fn read_and_sleep(window: &mut RxWindow, own: &SleepWord, socket: &Socket, count
 
 /// A reader that sleeps misses no message, when the writer looks at its word by [`TxWindow::peer_sleeps`].
 ///
-/// Fails (lost) when the fence is missing in `TxWindow::peer_sleeps` or in `SleepWord::arm`; fails (race) when the store of `commit` is Relaxed.
+/// Fails (lost) when the fence is missing in `TxWindow::peer_sleeps` or in `SleepWord::arm`, and when `arm` makes no new value; fails (race) when the
+/// store in `commit` or the load of the word is Relaxed.
 #[test]
 fn a_reader_that_sleeps_misses_no_message() {
     explore(Some(3), || {
@@ -117,8 +118,7 @@ fn a_reader_that_sleeps_misses_no_message() {
 
 /// The same, when the writer asks [`PeerSleep::must_ring`], as tethers do.
 ///
-/// Fails (lost) when the fence is missing in `PeerSleep::must_ring` or in `SleepWord::arm`, when `arm` does not make a new value (`SLEEP` left out), and
-/// when `must_ring` remembers the value before it has found it odd.
+/// Fails (lost) when the fence is missing in `PeerSleep::must_ring` or in `SleepWord::arm`, and when `arm` makes no new value (`SLEEP` left out).
 #[test]
 fn who_asks_whether_to_ring_loses_no_sleeper() {
     explore(Some(3), || {
@@ -145,7 +145,7 @@ fn who_asks_whether_to_ring_loses_no_sleeper() {
 
 /// Two threads of the other process ring for what each has done; one ring for both is enough, and none is too few.
 ///
-/// Fails (lost) when the fence is missing in `must_ring` or in `arm`.
+/// Fails (lost) when the fence is missing in `must_ring` or in `arm`, and when `arm` makes no new value.
 #[test]
 fn two_who_ring_wake_for_both() {
     explore(Some(2), || {
@@ -179,7 +179,7 @@ fn two_who_ring_wake_for_both() {
 
 /// Two threads of one process sleep on a link: the ring stays until both are up, so it wakes both.
 ///
-/// Fails (lost) when the ring is taken by whoever gets up first.
+/// Fails (lost) when the ring is taken by whoever gets up first, and when the fence is missing in `must_ring` or in `arm`.
 #[test]
 fn a_ring_wakes_both_who_sleep() {
     explore(Some(2), || {
@@ -221,7 +221,7 @@ fn a_ring_wakes_both_who_sleep() {
 
 /// A sender that waits for a free window is rung by the receiver that gives one back, though that rings only who says that it waits.
 ///
-/// Fails (lost) when the fence is missing in `Wants::want` or in `PeerWants::waits_for`, and when the sender does not look again after `want`.
+/// Fails (lost) when the fence is missing in `Wants::want` or in `PeerWants::waits_for`.
 #[test]
 fn who_waits_for_a_window_is_rung_when_one_comes_back() {
     explore(Some(3), || {
@@ -248,13 +248,13 @@ fn who_waits_for_a_window_is_rung_when_one_comes_back() {
                 free()
             }
         };
+        // The first attempt comes after `arm`, so that its fence does not stand in for that of `want`.
+        own.arm();
         while !take() {
-            own.arm();
-            if !take() {
-                socket.sleep();
-            }
+            socket.sleep();
             own.disarm();
             socket.take();
+            own.arm();
         }
         receiver.join().unwrap();
     });
@@ -262,7 +262,8 @@ fn who_waits_for_a_window_is_rung_when_one_comes_back() {
 
 /// A window is written anew only after its reader has given it back, and the reader takes no word of one use for one of the next.
 ///
-/// Fails (race) when the store or the load of `disposed` here is Relaxed, and (assertion or race) when `TxWindow::begin` publishes the sequence first.
+/// Fails (race) when the store of `disposed` here is Relaxed, or those of the window; fails (assertion: an old message) when `TxWindow::begin`
+/// publishes the sequence first.
 #[test]
 fn a_window_is_used_again_after_it_was_given_back() {
     explore(Some(2), || {
