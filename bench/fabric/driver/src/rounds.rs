@@ -5,6 +5,7 @@
 use crate::Request;
 use crate::samples::Samples;
 use serde_json::Value;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,8 +87,8 @@ fn measure(row: &Row, size: u64, time: Duration) -> Value {
 
 fn output(row: &Row, size: u64, time: Duration) -> Result<String, String> {
     let mut command = Command::new(&row.program);
-    command.args(["run", &row.name, &size.to_string(), &time.as_millis().to_string()]);
-    let mut child = command.stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    command.args(["run", &row.name, &size.to_string(), &time.as_millis().to_string()]).env("RUST_BACKTRACE", "0");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let start = Instant::now();
     let status = loop {
         match child.try_wait().map_err(|error| error.to_string())? {
@@ -100,8 +101,9 @@ fn output(row: &Row, size: u64, time: Duration) -> Result<String, String> {
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     };
-    let mut text = String::new();
-    let out = child.stdout.as_mut().ok_or("no output")?;
-    std::io::Read::read_to_string(out, &mut text).map_err(|error| error.to_string())?;
-    if status.success() { Ok(text) } else { Err(format!("ended with {status}")) }
+    let (mut text, mut complaint) = (String::new(), String::new());
+    let read = |from: Option<&mut dyn Read>, to| from.map_or(Ok(0), |from| from.read_to_string(to));
+    read(child.stdout.as_mut().map(|pipe| pipe as &mut dyn Read), &mut text).map_err(|error| error.to_string())?;
+    read(child.stderr.as_mut().map(|pipe| pipe as &mut dyn Read), &mut complaint).map_err(|error| error.to_string())?;
+    if status.success() { Ok(text) } else { Err(format!("ended with {status}: {}", complaint.trim())) }
 }

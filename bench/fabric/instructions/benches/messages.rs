@@ -66,6 +66,10 @@ fn inproc() -> Pair {
     pair("inproc:instructions", Trust::Hostile)
 }
 
+fn ipc(trust: Trust) -> Pair {
+    pair(&format!("ipc:{}/instructions-{}", std::env::temp_dir().display(), std::process::id()), trust)
+}
+
 #[library_benchmark]
 #[bench::each(ring(64))]
 fn ring_push_and_pop((mut producer, mut consumer): (Producer<u64>, Consumer<u64>)) -> (Producer<u64>, Consumer<u64>) {
@@ -78,6 +82,8 @@ fn ring_push_and_pop((mut producer, mut consumer): (Producer<u64>, Consumer<u64>
 
 #[library_benchmark]
 #[bench::inproc(inproc())]
+#[bench::ipc_in_place(ipc(Trust::Same))]
+#[bench::ipc_copied(ipc(Trust::Hostile))]
 fn message(mut pair: Pair) -> Pair {
     pair.pass(MESSAGES);
     pair
@@ -85,6 +91,7 @@ fn message(mut pair: Pair) -> Pair {
 
 #[library_benchmark]
 #[bench::inproc(inproc())]
+#[bench::ipc_in_place(ipc(Trust::Same))]
 fn filled_in_place(mut pair: Pair) -> Pair {
     for _ in 0..MESSAGES {
         pair.sender.post_with(SMALL, |place| place.fill(0x5a), Deadline::Now).expect("room");
@@ -94,7 +101,7 @@ fn filled_in_place(mut pair: Pair) -> Pair {
 }
 
 #[library_benchmark]
-#[bench::inproc(inproc())]
+#[bench::ipc_in_place(ipc(Trust::Same))]
 fn burst_of_ten(mut pair: Pair) -> Pair {
     for _ in 0..MESSAGES / 10 {
         for _ in 0..10 {
@@ -109,7 +116,7 @@ fn burst_of_ten(mut pair: Pair) -> Pair {
 }
 
 #[library_benchmark]
-#[bench::inproc(inproc())]
+#[bench::ipc_in_place(ipc(Trust::Same))]
 fn window_frame(mut pair: Pair) -> Pair {
     for _ in 0..MESSAGES {
         let slice: Slice = loop {
