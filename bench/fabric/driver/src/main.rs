@@ -12,6 +12,7 @@ use std::time::Duration;
 
 const USAGE: &str = "\
 bench fabric [--json] [--rounds N] [--only SUBSTRING,…] [--sizes BYTES,…] [--run-ms MILLISECONDS] [--deadline SECONDS]
+             [--patience SECONDS]
 bench fabric rows      lists the rows
 
   --rounds     how often every row is measured at every size (7)
@@ -19,6 +20,7 @@ bench fabric rows      lists the rows
   --sizes      of these payload sizes only
   --run-ms     how long one run measures, after a tenth of it to warm up (120)
   --deadline   no run is started after this many seconds (440)
+  --patience   so long in all may be waited for the host to put the processors near each other (90)
   --json       one line of JSON for every run, median, ratio and target";
 
 /// What the command line asked for.
@@ -29,6 +31,7 @@ pub(crate) struct Request {
     sizes: Vec<u64>,
     run: Duration,
     deadline: Duration,
+    patience: Duration,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn request(args: &[String]) -> Result<Request, String> {
         sizes: Vec::new(),
         run: Duration::from_millis(120),
         deadline: Duration::from_secs(440),
+        patience: Duration::from_secs(90),
     };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -73,6 +77,7 @@ fn request(args: &[String]) -> Result<Request, String> {
             "--sizes" => request.sizes = value()?.split(',').map(|size| number(arg, size)).collect::<Result<_, _>>()?,
             "--run-ms" => request.run = Duration::from_millis(number(arg, value()?)?.min(2_000)),
             "--deadline" => request.deadline = Duration::from_secs(number(arg, value()?)?),
+            "--patience" => request.patience = Duration::from_secs(number(arg, value()?)?),
             _ => return Err(format!("unknown option {arg}\n{USAGE}")),
         }
     }

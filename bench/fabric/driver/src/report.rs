@@ -2,8 +2,8 @@
 
 use crate::Request;
 use crate::samples::{Samples, Spread};
-use crate::targets::{Verdict, targets};
-use serde_json::json;
+use crate::targets::{Judgement, Verdict, targets};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Prints everything.
@@ -27,15 +27,19 @@ fn print_json(samples: &Samples, processors: usize) {
         }
     }
     for target in targets() {
-        let (spread, verdict) = target.judge(samples, processors);
-        let value = |of: fn(&Spread) -> f64| spread.as_ref().map(of);
+        let judged = target.judge(samples, processors);
         println!(
             "{}",
-            json!({"target": target.what, "bound": target.bound(), "verdict": verdict.name(),
-                "median": value(|spread| spread.median), "min": value(|spread| spread.min),
-                "max": value(|spread| spread.max), "rounds": spread.map_or(0, |spread| spread.rounds)})
+            json!({"target": target.what, "bound": target.bound(), "verdict": judged.verdict.name(),
+                "all": judged.all.map(value), "near": judged.near.map(value), "far": judged.far.map(value)})
         );
     }
+    let [near, far, moved] = samples.placements();
+    println!("{}", json!({"runs_near": near, "runs_far": far, "runs_moved": moved, "processors": processors}));
+}
+
+fn value(spread: Spread) -> Value {
+    json!({"median": spread.median, "min": spread.min, "max": spread.max, "rounds": spread.rounds})
 }
 
 fn print_text(samples: &Samples, processors: usize) {
@@ -47,14 +51,21 @@ fn print_text(samples: &Samples, processors: usize) {
         }
         println!("{row:30} {}", line(&figures));
     }
-    println!("\ntargets; median ratio of the rounds (smallest to largest), {processors} processors");
+    let [near, far, moved] = samples.placements();
+    println!(
+        "\ntargets on {processors} processors, which were near for {near} runs, far for {far}, and were moved in {moved}"
+    );
+    println!(
+        "{:8} {:62} {:>10}   {:32}{:32}far",
+        "", "median ratio of a round (smallest to largest)", "", "all rounds", "near"
+    );
     let mut count = BTreeMap::new();
     for target in targets() {
-        let (spread, verdict) = target.judge(samples, processors);
+        let Judgement { all, near, far, verdict } = target.judge(samples, processors);
         *count.entry(verdict.name()).or_insert(0) += 1;
         if verdict != Verdict::Missing {
-            let value = spread.map_or(String::new(), |spread| of(&spread));
-            println!("{:8} {:62} {:>10}   {value}", verdict.name(), target.what, target.bound());
+            let [all, near, far] = [all, near, far].map(|spread| spread.as_ref().map_or("-".to_owned(), of));
+            println!("{:8} {:62} {:>10}   {all:32}{near:32}{far}", verdict.name(), target.what, target.bound());
         }
     }
     let count: Vec<String> = count.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();

@@ -3,7 +3,7 @@
 //! Every other round goes backwards, so that nobody always runs after the same neighbour.
 
 use crate::Request;
-use crate::samples::Samples;
+use crate::samples::{NEAR_NS, Samples};
 use serde_json::Value;
 use std::io::Read;
 use std::path::PathBuf;
@@ -15,6 +15,9 @@ const PROGRAMS: &[&str] = &["ours", "bare", "peer-iceoryx2", "peer-zeromq", "pee
 
 /// The longest that a run may take, its start and end included. The programs end themselves a little earlier.
 const RUN_MAX: Duration = Duration::from_secs(15);
+
+/// How often the distance of the processors is looked at while it is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// A row of a program.
 pub(crate) struct Row {
@@ -54,8 +57,10 @@ pub(crate) fn run(request: &Request) -> Result<Samples, String> {
     sizes.retain(|size| request.sizes.is_empty() || request.sizes.contains(size));
     let start = Instant::now();
     let mut samples = Samples::default();
+    let mut patience = request.patience;
     for round in 1..=request.rounds {
         for &size in &sizes {
+            wait_until_near(&rows, &mut patience);
             let mut runs: Vec<&Row> = rows.iter().filter(|row| row.sizes.contains(&size)).collect();
             if round % 2 == 0 {
                 runs.reverse();
@@ -76,6 +81,20 @@ pub(crate) fn run(request: &Request) -> Result<Samples, String> {
         eprintln!("round {round} of {} after {} s", request.rounds, start.elapsed().as_secs());
     }
     Ok(samples)
+}
+
+/// Waits until the host has put the processors near each other, while there is patience.
+fn wait_until_near(rows: &[Row], patience: &mut Duration) {
+    let Some(row) = rows.first() else { return };
+    let near = || {
+        let output = Command::new(&row.program).arg("distance").output();
+        let line = output.ok().and_then(|output| serde_json::from_slice::<Value>(&output.stdout).ok());
+        line.and_then(|line| line["core_trip_ns"].as_f64()).is_none_or(|trip| trip < NEAR_NS)
+    };
+    while !patience.is_zero() && !near() {
+        std::thread::sleep(LOOK_AGAIN);
+        *patience = patience.saturating_sub(LOOK_AGAIN);
+    }
 }
 
 /// One run; what went wrong is in `error`.

@@ -1,6 +1,6 @@
 //! The targets, as data: what is compared, and what it must reach.
 
-use crate::samples::{Cell, Samples, Spread};
+use crate::samples::{Cell, Placement, Samples, Spread};
 
 /// The rows that stand for the fabric in the comparison of rates: the full path between two processes, with a peer that is trusted and, by the
 /// default, one that is not.
@@ -29,6 +29,17 @@ enum Measure {
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
+}
+
+/// So many rounds on near processors are enough to judge by.
+const NEAR_ROUNDS_MIN: usize = 3;
+
+/// The values of a target over all rounds, and over those in which both runs lay on near or on far processors.
+pub(crate) struct Judgement {
+    pub(crate) all: Option<Spread>,
+    pub(crate) near: Option<Spread>,
+    pub(crate) far: Option<Spread>,
+    pub(crate) verdict: Verdict,
 }
 
 /// What became of a target.
@@ -147,28 +158,36 @@ pub(crate) fn targets() -> Vec<Target> {
 }
 
 impl Target {
-    /// The measured value with its spread, and what that means.
-    pub(crate) fn judge(&self, samples: &Samples, processors: usize) -> (Option<Spread>, Verdict) {
-        let spread = match self.measure {
-            Measure::Ratio { of, over } => samples.ratio(of, over),
-            Measure::Median(cell) | Measure::Best(cell) => samples.spread(cell),
+    /// The measured values, and what they mean: of ratios those of runs on near processors count where there are enough, since the targets are of
+    /// such; the others are told.
+    pub(crate) fn judge(&self, samples: &Samples, processors: usize) -> Judgement {
+        let (all, near, far) = match self.measure {
+            Measure::Ratio { of, over } => {
+                let lay = |placement| samples.ratio(of, over, placement);
+                (lay(None), lay(Some(Placement::Near)), lay(Some(Placement::Far)))
+            }
+            Measure::Median(cell) | Measure::Best(cell) => (samples.spread(cell), None, None),
         };
-        let Some(values) = spread else {
-            return (None, Verdict::Missing);
+        let enough = near.filter(|near| near.rounds >= NEAR_ROUNDS_MIN);
+        let verdict = match enough.or(all) {
+            None => Verdict::Missing,
+            Some(_) if processors < self.processors => Verdict::Unjudged,
+            Some(values) if self.reached(&values) => Verdict::Pass,
+            Some(_) => Verdict::Fail,
         };
-        if processors < self.processors {
-            return (spread, Verdict::Unjudged);
-        }
+        Judgement { all, near, far, verdict }
+    }
+
+    fn reached(&self, values: &Spread) -> bool {
         let value = match (&self.measure, self.bound) {
             (Measure::Best(_), Bound::AtLeast(_)) => values.max,
             (Measure::Best(_), Bound::AtMost(_)) => values.min,
             _ => values.median,
         };
-        let reached = match self.bound {
+        match self.bound {
             Bound::AtLeast(bound) => value >= bound,
             Bound::AtMost(bound) => value <= bound,
-        };
-        (spread, if reached { Verdict::Pass } else { Verdict::Fail })
+        }
     }
 
     /// `≥ 8` or `≤ 0.5`.
@@ -190,16 +209,15 @@ mod tests {
     fn every_target_can_be_reached_and_missed() {
         let (mut good, mut bad) = (Samples::default(), Samples::default());
         for target in targets() {
-            let (_, verdict) = target.judge(&good, 4);
-            assert_eq!(verdict, Verdict::Missing, "{}", target.what);
+            assert_eq!(target.judge(&good, 4).verdict, Verdict::Missing, "{}", target.what);
         }
         for (samples, rate) in [(&mut good, 1e9), (&mut bad, 1.0)] {
             samples.add(&json!({"row": super::OURS[0], "size": 64, "round": 1, "per_second": rate}));
             samples.add(&json!({"row": "nng-ipc", "size": 64, "round": 1, "per_second": 3e4}));
         }
         let target = targets().into_iter().find(|target| target.what.contains("nng-ipc, 64 B")).expect("in the table");
-        assert_eq!(target.judge(&good, 2).1, Verdict::Pass);
-        assert_eq!(target.judge(&bad, 2).1, Verdict::Fail);
-        assert_eq!(target.judge(&good, 1).1, Verdict::Unjudged);
+        assert_eq!(target.judge(&good, 2).verdict, Verdict::Pass);
+        assert_eq!(target.judge(&bad, 2).verdict, Verdict::Fail);
+        assert_eq!(target.judge(&good, 1).verdict, Verdict::Unjudged);
     }
 }

@@ -10,6 +10,7 @@
 //! - **CPU**: user and system time of both sides over the measured messages.
 //! - Two processes by `fork`, pinned to processors 0 and 1, except where a library has threads of its own or is a queue between threads.
 //! - Real-time priority where the kernel permits it, so that other programs' load does not end up in the figures.
+//! - Every run says how far apart the two processors were before and after it ([`distance`]).
 //! - Every process ends by itself ([`RUN_SECONDS_MAX`]), whatever the library does.
 //!
 //! ```text
@@ -26,6 +27,7 @@
 
 pub mod beside;
 pub mod clock;
+pub mod distance;
 pub mod flight;
 pub mod message;
 pub mod rate;

@@ -1,6 +1,7 @@
 //! A row of the benchmark: a name, its sizes, and the function that measures it; and the `main` of every program of rows.
 
 use crate::beside::{hurry, limit_time};
+use crate::distance::core_trip_ns;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -58,7 +59,8 @@ pub const SMALL_AND_MIDDLE: &[usize] = &[64, 16 * 1024];
 /// 64 bytes alone.
 pub const SMALL: &[usize] = &[64];
 
-/// `PROGRAM rows` lists the rows; `PROGRAM run ROW SIZE MILLISECONDS` measures one and prints one line of JSON.
+/// `PROGRAM rows` lists the rows; `PROGRAM run ROW SIZE MILLISECONDS` measures one and prints one line of JSON; `PROGRAM distance` says how far
+/// apart the processors are.
 pub fn main(tables: &[&[Row]]) -> ExitCode {
     let mut rows = tables.iter().copied().flatten();
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -68,11 +70,19 @@ pub fn main(tables: &[&[Row]]) -> ExitCode {
             rows.for_each(|row| println!("{}", json!({"row": row.name, "about": row.about, "sizes": row.sizes})));
             ExitCode::SUCCESS
         }
+        ["distance"] => {
+            hurry();
+            println!("{}", json!({"core_trip_ns": core_trip_ns()}));
+            ExitCode::SUCCESS
+        }
         ["run", name, size, time_ms] => match (rows.find(|row| row.name == *name), size.parse(), time_ms.parse()) {
             (Some(row), Ok(size), Ok(time_ms)) => {
                 limit_time();
                 hurry();
+                let before = core_trip_ns();
                 let Figures(mut line) = (row.run)(&Plan { size, time: Duration::from_millis(time_ms) });
+                line.insert("core_trip_before_ns".to_owned(), before.into());
+                line.insert("core_trip_after_ns".to_owned(), core_trip_ns().into());
                 line.insert("row".to_owned(), (*name).into());
                 line.insert("size".to_owned(), size.into());
                 println!("{}", Value::Object(line));
@@ -85,6 +95,6 @@ pub fn main(tables: &[&[Row]]) -> ExitCode {
 }
 
 fn usage(reason: &str) -> ExitCode {
-    eprintln!("{reason}\nrows | run ROW SIZE MILLISECONDS");
+    eprintln!("{reason}\nrows | run ROW SIZE MILLISECONDS | distance");
     ExitCode::from(2)
 }
