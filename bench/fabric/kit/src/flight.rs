@@ -32,7 +32,7 @@ pub fn in_flight(place: Place, here: impl FnOnce(&Gate) -> Figures, there: impl 
 /// When an answer is missing or out of order.
 pub async fn ask(plan: &Plan, gate: &Gate, end: &mut impl AsyncEnd) -> Figures {
     gate.wait(Stage::Ready);
-    let payload = Payload::new(plan.size);
+    let mut payload = Payload::new(plan.size);
     let (mut sent, mut answered) = (0, 0);
     let mut start = (Instant::now(), cpu_time(), 0);
     let mut warm = false;
@@ -64,7 +64,7 @@ pub async fn ask(plan: &Plan, gate: &Gate, end: &mut impl AsyncEnd) -> Figures {
 /// Sends every message back until the last.
 pub async fn answer(plan: &Plan, gate: &Gate, end: &mut impl AsyncEnd) {
     gate.reach(Stage::Ready);
-    let payload = Payload::new(plan.size);
+    let mut payload = Payload::new(plan.size);
     loop {
         let word = end.receive().await;
         end.send(plan.size, |target| payload.fill(target, word)).await;

@@ -26,23 +26,38 @@ pub const START: u64 = 1 << 62;
 pub const LAST: u64 = 1 << 63;
 const SEQUENCE: u64 = START - 1;
 
-/// A warm buffer, and how messages are written from it.
+/// A warm buffer from which messages are written.
+///
+/// Its first word is the one that is expected next and was written a message ago: a word written just before the copy would stall it, and every copy of
+/// the copy, at a place that differs from library to library.
 pub struct Payload {
     source: Vec<u8>,
+    next: u64,
 }
 
 impl Payload {
     /// Payloads of up to `size` bytes.
     pub fn new(size: usize) -> Payload {
         assert!(size >= 8, "a payload holds at least its sequence number");
-        Payload { source: vec![0x5a; size] }
+        let mut payload = Payload { source: vec![0x5a; size], next: 0 };
+        payload.expect(0);
+        payload
     }
 
     /// Writes every byte of `target`, `word` in front.
     #[inline(always)]
-    pub fn fill(&self, target: &mut [u8], word: u64) {
+    pub fn fill(&mut self, target: &mut [u8], word: u64) {
+        if word != self.next {
+            self.expect(word);
+        }
         target.copy_from_slice(&self.source[..target.len()]);
-        target[..8].copy_from_slice(&word.to_le_bytes());
+        self.expect(word.wrapping_add(1));
+    }
+
+    #[inline(always)]
+    fn expect(&mut self, word: u64) {
+        self.next = word;
+        self.source[..8].copy_from_slice(&word.to_le_bytes());
     }
 }
 

@@ -84,7 +84,7 @@ fn figures(plan: &Plan, counted: &Counted, cpu: Duration) -> Figures {
 
 /// Warms up, marks the start, sends for the time of the plan, marks the end. Returns the processor time since the start.
 fn send_all(plan: &Plan, sender: &mut impl Sender) -> Duration {
-    let payload = Payload::new(plan.size);
+    let mut payload = Payload::new(plan.size);
     let mut next = 0;
     let mut send = |mark: u64| {
         sender.send(plan.size, |target| payload.fill(target, next | mark));

@@ -52,7 +52,7 @@ pub fn of_trips(mut trips: Vec<u64>) -> Figures {
 
 fn trips(plan: &Plan, end: &mut (impl Sender + Receiver)) -> Vec<u64> {
     let ticks = Ticks::calibrated();
-    let payload = Payload::new(plan.size);
+    let mut payload = Payload::new(plan.size);
     let mut trips = Vec::with_capacity(TRIPS_MAX);
     let mut next = 0;
     let mut trip = |mark: u64| {
@@ -78,7 +78,7 @@ fn trips(plan: &Plan, end: &mut (impl Sender + Receiver)) -> Vec<u64> {
 }
 
 fn echo(plan: &Plan, end: &mut (impl Sender + Receiver)) {
-    let payload = Payload::new(plan.size);
+    let mut payload = Payload::new(plan.size);
     loop {
         let word = end.receive(read);
         end.send(plan.size, |target| payload.fill(target, word));

@@ -155,16 +155,19 @@ impl Out {
         Out { channel, queue, posting, buffer: vec![0; plan.size], pool, window: None, slice }
     }
 
-    /// A message of its own memory.
-    fn message(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Message {
-        if len <= COPIED_MAX {
-            fill(&mut self.buffer[..len]);
-            return Message::copied(&self.buffer[..len]);
+    /// A payload in a buffer that is used again and again, copied into a message.
+    #[inline(always)]
+    fn small(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Message {
+        fill(&mut self.buffer[..len]);
+        Message::copied(&self.buffer[..len])
+    }
+
+    /// A payload in a window of a pool, referred to by a message. The window is used again at once when nobody refers to it any more.
+    fn large(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Message {
+        if !self.window.as_mut().is_some_and(|window| window.try_rewind() || window.room() >= len) {
+            self.window = Some(self.pool.take());
         }
-        let window = match &mut self.window {
-            Some(window) if window.room() >= len => window,
-            window => window.insert(self.pool.take()),
-        };
+        let window = self.window.as_mut().expect("one was just taken");
         fill(&mut window.spare()[..len]);
         Message::shared(window.fill(len))
     }
@@ -185,20 +188,27 @@ impl Out {
 impl Sender for Out {
     #[inline]
     fn send(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
-        let message = match self.posting {
-            Posting::Message => self.message(len, fill),
-            Posting::Window => self.lent(len, fill),
-            Posting::InPlace => {
-                return self.queue.post_with(len, fill, Deadline::Never).expect("the peer outlives the run");
+        let result = match self.posting {
+            Posting::Message if len <= COPIED_MAX => {
+                let message = self.small(len, fill);
+                self.queue.post(message, Deadline::Never)
             }
+            Posting::Message => {
+                let message = self.large(len, fill);
+                self.queue.post(message, Deadline::Never)
+            }
+            Posting::Window => {
+                let message = self.lent(len, fill);
+                self.queue.post(message, Deadline::Never)
+            }
+            Posting::InPlace => self.queue.post_with(len, fill, Deadline::Never),
             Posting::Again => {
-                fill(&mut self.buffer[..8]);
-                let mut message = Message::copied(&self.buffer[..8]);
+                let mut message = self.small(8, fill);
                 message.push_shared(self.slice.clone());
-                message
+                self.queue.post(message, Deadline::Never)
             }
         };
-        self.queue.post(message, Deadline::Never).expect("the peer outlives the run");
+        result.expect("the peer outlives the run");
     }
 }
 
@@ -279,7 +289,7 @@ impl Receiver for End {
 
 impl AsyncEnd for End {
     async fn send(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
-        let message = self.out.message(len, fill);
+        let message = self.out.small(len, fill);
         self.out.queue.post_async(message).await.expect("the peer outlives the run");
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn critical(plan: &Plan) -> Figures {
 fn send(plan: &Plan, channel: &Channel, ticks: &Ticks) {
     let mut urgent = channel.sender(QueueKind::MonoUnbounded, Priority::Critical);
     let mut bulk = channel.sender(QueueKind::MultiBounded { capacity: 64, full: Full::Refuse }, Priority::Normal);
-    let (small, large) = (Payload::new(plan.size), Payload::new(BULK_BYTES));
+    let (mut small, mut large) = (Payload::new(plan.size), Payload::new(BULK_BYTES));
     let mut bytes = vec![0; BULK_BYTES.max(plan.size)];
     for turn in 0..8 {
         let load = if turn % 2 == 0 { 0 } else { LOADED };
