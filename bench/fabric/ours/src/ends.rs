@@ -6,9 +6,11 @@ use fabric::channel::{
 use fabric::queue::{Full, Priority, QueueKind};
 use fabric::tli::Trust;
 use fabric::{Arena, Message, Slice, Window, WindowPool};
+use fabric_tokio::AsyncReceiver;
 use kit::flight::AsyncEnd;
 use kit::message::read;
 use kit::{Plan, Receiver, Sender};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,6 +70,13 @@ impl Drop for SocketFile {
 pub(crate) fn ipc() -> SocketFile {
     let path = std::env::temp_dir().join(format!("fabric-bench-{}", std::process::id()));
     SocketFile { uri: format!("ipc:{}", path.display()), path }
+}
+
+/// A port on loopback that was free a moment ago, with options of the address.
+pub(crate) fn tcp(options: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    format!("tcp://{address}{options}")
 }
 
 /// A name in this process.
@@ -287,15 +296,32 @@ impl Receiver for End {
     }
 }
 
-impl AsyncEnd for End {
+/// Both directions of one channel, awaited on tokio.
+pub(crate) struct TokioEnd {
+    out: Out,
+    back: AsyncReceiver,
+}
+
+impl TokioEnd {
+    /// Inside a runtime.
+    pub(crate) fn open(uri: &str, plan: &Plan, side: Side, setup: Setup) -> TokioEnd {
+        let (channel, receiver) = open(uri, plan, side, setup);
+        let back = AsyncReceiver::new(receiver).expect("a descriptor");
+        TokioEnd { out: Out::of(channel, plan, Posting::Message), back }
+    }
+}
+
+impl AsyncEnd for TokioEnd {
     async fn send(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
         let message = self.out.small(len, fill);
         self.out.queue.post_async(message).await.expect("the peer outlives the run");
     }
 
     async fn receive(&mut self) -> u64 {
-        let message = self.back.receiver.receive_async().await.expect("the peer outlives the run");
-        read(message.bytes())
+        if let Ok(word) = self.back.receive_now(|message| read(message.bytes())) {
+            return word;
+        }
+        read(self.back.receive().await.expect("the peer outlives the run").bytes())
     }
 }
 

@@ -3,11 +3,14 @@
 //! Names say what is compared: `in-place` reads messages where they lie, which the channel does for a peer that is trusted; `copied` is the default,
 //! a peer that could change its memory at any instant, so that every message is copied out before it is looked at. All lanes may sleep.
 
+// Providers of transports register at link time, once something names their crate.
+use fabric_net as _;
+
 mod ends;
 mod life;
 mod urgent;
 
-use ends::{End, In, Out, Posting, Setup, Side};
+use ends::{End, In, Out, Posting, Setup, Side, TokioEnd};
 use fabric::channel::{Progress, Waiting};
 use fabric::tli::Trust;
 use kit::flight::{answer, ask, in_flight};
@@ -63,6 +66,18 @@ const RATES: &[Row] = &[
         },
     },
     Row {
+        name: "fabric-tcp",
+        about: "tcp on loopback, best engine, CRC-32C over each window, service threads",
+        sizes: SIZES,
+        run: |plan| tcp(plan, ""),
+    },
+    Row {
+        name: "fabric-tcp-epoll",
+        about: "the same by plain vectored calls",
+        sizes: SIZES,
+        run: |plan| tcp(plan, "?via=epoll"),
+    },
+    Row {
         name: "fabric-inproc",
         about: "inproc between two threads, full path; slices of 512 B and more pass by reference",
         sizes: SIZES,
@@ -116,10 +131,9 @@ const TRIPS: &[Row] = &[
         run: |plan| {
             let name = ends::ipc();
             let setup = Setup { trust: Trust::Same, progress: Progress::Service, ..Setup::default() };
-            let here =
-                |gate: &_| ends::in_runtime(ask(plan, gate, &mut End::open(&name.uri, plan, Side::Listen, setup)));
-            let there =
-                |gate: &_| ends::in_runtime(answer(plan, gate, &mut End::open(&name.uri, plan, Side::Connect, setup)));
+            let end = |side| TokioEnd::open(&name.uri, plan, side, setup);
+            let here = |gate: &_| ends::in_runtime(async { ask(plan, gate, &mut end(Side::Listen)).await });
+            let there = |gate: &_| ends::in_runtime(async { answer(plan, gate, &mut end(Side::Connect)).await });
             in_flight(Place::Processes, here, there)
         },
     },
@@ -161,6 +175,14 @@ fn ipc(plan: &Plan, posting: Posting, setup: Setup) -> Figures {
     let name = ends::ipc();
     let sender = || Out::open(&name.uri, plan, posting, setup);
     rate(plan, Place::Processes, sender, || In::open(&name.uri, plan, setup))
+}
+
+/// One way over tcp, in two processes.
+fn tcp(plan: &Plan, options: &str) -> Figures {
+    let uri = ends::tcp(options);
+    let setup = Setup { progress: Progress::Service, ..Setup::default() };
+    let sender = || Out::open(&uri, plan, Posting::Message, setup);
+    rate(plan, Place::ProcessesUnpinned, sender, || In::open(&uri, plan, setup))
 }
 
 fn ipc_trip(plan: &Plan, setup: Setup) -> Figures {
