@@ -1,6 +1,6 @@
 //! What a link over loopback carries: windows of messages from one thread to another, each word written and read.
 //!
-//! `cargo bench -p fabric-net [-- SECONDS]` prints a line for each engine, window size and message size.
+//! `cargo bench -p fabric-net --bench net [-- SECONDS OPTIONS…]` prints a line for each engine, window size and message size.
 
 use std::os::fd::BorrowedFd;
 use std::thread;
@@ -11,14 +11,19 @@ use fabric::uri::Uri;
 use fabric::wire::{END, Kind, MessageWord};
 use fabric_net as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
 
 fn main() {
     let seconds = std::env::args().filter_map(|word| word.parse::<f64>().ok()).next().unwrap_or(1.0);
-    println!("{:38} {:>9} {:>9} {:>10} {:>8}", "link", "window", "payload", "M msg/s", "GB/s");
-    for options in ["via=epoll", "via=uring", "via=epoll&crc=off", "via=uring&crc=off"] {
+    println!("{:38} {:>9} {:>9} {:>10} {:>8} {:>9}", "link", "window", "payload", "M msg/s", "GB/s", "CPU ns");
+    let asked: Vec<String> = std::env::args().filter(|word| word.contains('=')).collect();
+    let usual = ["via=epoll", "via=uring", "via=epoll&crc=off", "via=uring&crc=off"].map(str::to_owned).to_vec();
+    for options in if asked.is_empty() { usual } else { asked } {
+        let options = options.as_str();
         for (window, payload) in [(64 << 10, 64), (256 << 10, 64), (256 << 10, 1024), ((256 << 10) + 64, 256 << 10)] {
-            let (rate, bytes) = stream(options, window, payload, Duration::from_secs_f64(seconds));
-            println!("{options:38} {window:>9} {payload:>9} {:>10.3} {:>8.2}", rate / 1e6, bytes / 1e9);
+            let (rate, nanoseconds) = stream(options, window, payload, Duration::from_secs_f64(seconds));
+            let gigabytes = rate * payload as f64 / 1e9;
+            println!("{options:38} {window:>9} {payload:>9} {:>10.3} {gigabytes:>8.2} {nanoseconds:>9.1}", rate / 1e6);
         }
         println!("{options:38} round trip of 64 bytes, asleep: {:.1} µs", round_trip(options));
     }
@@ -53,7 +58,7 @@ fn sleep_on(fd: Option<BorrowedFd<'_>>) {
     poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })).expect("it polls");
 }
 
-/// Messages and payload bytes a second.
+/// Messages a second, and nanoseconds of processor time for each, both ends together.
 fn stream(options: &str, window: usize, payload: usize, time: Duration) -> (f64, f64) {
     let (mut sender, mut receiver) = pair(options, window);
     let sending = thread::spawn(move || {
@@ -62,11 +67,10 @@ fn stream(options: &str, window: usize, payload: usize, time: Duration) -> (f64,
             send_window(&mut sender, payload);
         }
         sender.outlet.finish();
-        while sender.inlet.receive(Lane::Bulk).is_ok() {
-            sleep_on(sender.tether.readiness());
-        }
+        while read_window(&mut sender).is_some() {}
     });
     let (start, mut messages, mut sum) = (Instant::now(), 0u64, 0u64);
+    let spent_before = processor_time();
     while let Some((read, part)) = read_window(&mut receiver) {
         messages += read;
         sum = sum.wrapping_add(part);
@@ -75,7 +79,13 @@ fn stream(options: &str, window: usize, payload: usize, time: Duration) -> (f64,
     std::hint::black_box(sum);
     drop(receiver);
     sending.join().expect("it sends");
-    (messages as f64 / elapsed, messages as f64 * payload as f64 / elapsed)
+    (messages as f64 / elapsed, (processor_time() - spent_before) / messages as f64)
+}
+
+/// Nanoseconds that this process has spent on processors.
+fn processor_time() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
 fn send_window(link: &mut Link, payload: usize) {

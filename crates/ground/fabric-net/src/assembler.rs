@@ -287,3 +287,6 @@ enum Cut {
 fn memory_bytes(window_bytes: usize) -> usize {
     (window_bytes + AHEAD_BYTES).next_multiple_of(8)
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,7 +288,7 @@ impl Tether for Core {
 
     fn look(&self) -> Result<(), PeerGone> {
         let rung = self.bell.look();
-        if rung.writing {
+        if rung.writing || self.blocked.load(Ordering::SeqCst) {
             self.drive_writer(lock(&self.writer), |_| ());
             if !self.blocked.load(Ordering::SeqCst) {
                 self.hear_room();
@@ -436,6 +436,12 @@ struct SocketInlet {
 
 impl SocketInlet {
     fn looked_in_vain(&mut self) {
+        // Who only receives, without ever sleeping, sends what waits for room, too.
+        if self.core.blocked.load(Ordering::SeqCst)
+            && let Some(writer) = try_lock(&self.core.writer)
+        {
+            self.core.drive_writer(writer, |_| ());
+        }
         self.idle = self.idle.saturating_add(1);
         if self.idle == IDLE_LOOKS && self.core.counters.is_untold() {
             self.core.tell();
