@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
 
 use fabric::sync::Mutex;
-use fabric::sync::atomic::{AtomicBool, Ordering, fence};
+use fabric::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
@@ -31,7 +31,8 @@ const SEND_RING: u64 = 3;
 pub(crate) struct Bell {
     epoll: OwnedFd,
     event: OwnedFd,
-    armed: AtomicBool,
+    /// Who sleeps or is about to: a channel's driver and its receiver may both.
+    armed: AtomicUsize,
     /// Whether the socket's room is waited for.
     for_room: Mutex<bool>,
     over: AtomicBool,
@@ -45,7 +46,7 @@ impl Bell {
         Ok(Self {
             epoll,
             event,
-            armed: AtomicBool::new(false),
+            armed: AtomicUsize::new(0),
             for_room: Mutex::new(false),
             over: AtomicBool::new(false),
         })
@@ -77,20 +78,21 @@ impl Bell {
     }
 
     pub(crate) fn arm(&self) {
-        self.armed.store(true, Ordering::SeqCst);
+        self.armed.fetch_add(1, Ordering::SeqCst);
         // Partner: the fence in `is_armed`.
         fence(Ordering::SeqCst);
     }
 
     pub(crate) fn disarm(&self) {
-        self.armed.store(false, Ordering::SeqCst);
+        // One disarming too many is not another's.
+        let _ = self.armed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |armed| armed.checked_sub(1));
     }
 
     /// Whether somebody sleeps or is about to. Call it after publishing.
     pub(crate) fn is_armed(&self) -> bool {
         // Partner: the fence in `arm`.
         fence(Ordering::SeqCst);
-        self.armed.load(Ordering::SeqCst)
+        self.armed.load(Ordering::SeqCst) > 0
     }
 
     /// Wakes who sleeps.
