@@ -281,9 +281,11 @@ impl<'a> Writer<'a> {
     fn bytes(&mut self, len: usize) -> &'a mut [u8] {
         let (bytes, rest) = std::mem::take(&mut self.0).split_at_mut(padded(len));
         self.0 = rest;
-        let (bytes, padding) = bytes.split_at_mut(len);
-        padding.fill(0);
-        bytes
+        if let Some(last) = bytes.last_chunk_mut::<8>() {
+            // What the bytes leave of the last word is padding. A word is stored faster than a few bytes are counted.
+            *last = [0; 8];
+        }
+        &mut bytes[..len]
     }
 
     #[inline]

@@ -148,6 +148,15 @@ impl Sender {
         self.enqueue(Message::shared(crate::Slice::from_vec(bytes)), None, deadline)
     }
 
+    /// Posts a message of one frame, copied: straight into the window when nothing is queued and there is room, which is the fast way for bytes at hand.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    #[inline]
+    pub fn post_bytes(&mut self, bytes: &[u8], deadline: Deadline) -> Result<(), PostError> {
+        self.post_with(bytes.len(), |place| place.copy_from_slice(bytes), deadline)
+    }
+
     /// As [`Self::post`], and the task waits instead of the thread. A future that is dropped has either posted the message or dropped it.
     ///
     /// # Errors
