@@ -51,6 +51,8 @@ pub mod lane;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod message;
+#[cfg(not(loom))]
+pub mod publish;
 pub mod queue;
 #[cfg(not(loom))]
 pub mod request;

@@ -179,14 +179,20 @@ impl Source {
     /// The next message, the urgent lane first, with its lane.
     fn next(&mut self) -> Result<Option<(usize, MessageWord)>, Box<PeerGone>> {
         self.since_urgent = 0;
+        let mut gone = None;
         for lane in [URGENT, BULK] {
-            if let Some(word) = self.look(lane)? {
-                // After an urgent message comes another look at urgent ones.
-                self.since_urgent = if lane == URGENT { LOOK_URGENT_EVERY } else { 1 };
-                return Ok(Some((lane, word)));
+            match self.look(lane) {
+                Ok(None) => {}
+                Ok(Some(word)) => {
+                    // After an urgent message comes another look at urgent ones.
+                    self.since_urgent = if lane == URGENT { LOOK_URGENT_EVERY } else { 1 };
+                    return Ok(Some((lane, word)));
+                }
+                // The other lane may have messages that were published before.
+                Err(error) => gone = Some(error),
             }
         }
-        Ok(None)
+        gone.map_or(Ok(None), Err)
     }
 }
 

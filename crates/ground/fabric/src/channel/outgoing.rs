@@ -91,17 +91,20 @@ impl Outgoing {
     pub(super) fn make_room(&mut self, lane: Lane, length: usize) -> Result<Laid, PeerGone> {
         match &self.lanes[index(lane)].window {
             Some(window) if window.room() >= length => Ok(Laid::Sent),
-            _ => self.next_window(lane),
+            // It fits no window: its frames were to be lent, and too many are out.
+            Some(window) if window.messages() == 0 => Ok(Laid::NoRoom),
+            _ => self.next_window(lane, length),
         }
     }
 
-    /// Ships the open window and takes the next.
+    /// Ships the open window and takes the next, for a message of `length` bytes.
     #[cold]
-    fn next_window(&mut self, lane: Lane) -> Result<Laid, PeerGone> {
+    fn next_window(&mut self, lane: Lane, length: usize) -> Result<Laid, PeerGone> {
         self.ship(lane)?;
         self.lanes[index(lane)].window = self.outlet.take(lane)?;
         self.lanes[index(lane)].erase_secret();
-        Ok(if self.lanes[index(lane)].window.is_some() { Laid::Sent } else { Laid::NoRoom })
+        let fits = self.lanes[index(lane)].window.as_ref().is_some_and(|window| window.room() >= length);
+        Ok(if fits { Laid::Sent } else { Laid::NoRoom })
     }
 
     /// Ships the open window of `lane`, if anything is in it.
@@ -191,7 +194,7 @@ impl Outgoing {
         if self.lanes[index(Lane::Bulk)].window.as_ref().is_some_and(|window| window.messages() == 0) {
             return Ok(Laid::Sent);
         }
-        self.next_window(Lane::Bulk)
+        self.next_window(Lane::Bulk, 0)
     }
 
     /// The payload of the one message that an empty window takes, `size` bytes at most; `None` when there is no such window.
