@@ -360,7 +360,14 @@ impl Shared {
 
     /// Takes a turn and sleeps until there is something to do or `deadline`. A `watcher` is a receiver that drives the channel: it is woken for
     /// messages, too, and looks once more before the sleep.
-    fn take_turn(&self, turn: &mut Turn, deadline: Deadline, watcher: Option<&mut dyn FnMut() -> bool>) {
+    /// Who waits for something else looks by `done` before the sleep: this very turn may have brought it about, and then nobody else rings.
+    fn take_turn(
+        &self,
+        turn: &mut Turn,
+        deadline: Deadline,
+        watcher: Option<&mut dyn FnMut() -> bool>,
+        done: Option<&mut dyn FnMut() -> bool>,
+    ) {
         let listens = self.step(turn) || watcher.is_some();
         let up = |site: &Site| if let SiteState::Up(tether) = &site.state { Some(Arc::clone(tether)) } else { None };
         let tethers: SmallVec<[Arc<dyn Tether>; 2]> = turn.sites.iter().filter_map(up).collect();
@@ -373,7 +380,7 @@ impl Shared {
         // Look once more, now that everybody would wake us.
         let again = if listens { self.step(turn) || watcher.is_some() } else { false };
         let watches = watcher.is_some();
-        let ready = watcher.is_some_and(|look| look());
+        let ready = watcher.is_some_and(|look| look()) || done.is_some_and(|done| done());
         // A task that began to wait since then needs a turn that listens.
         let idle = if listens { again } else { !self.is_pending() && !self.future_waits.load(Ordering::SeqCst) };
         let sleeps = idle && !ready && !self.stop.load(Ordering::SeqCst);
@@ -437,7 +444,7 @@ impl Shared {
     /// Takes turns until told to stop: the service thread.
     pub(super) fn serve(&self) {
         while !self.stop.load(Ordering::SeqCst) {
-            self.take_turn(&mut lock(&self.turn), Deadline::Never, None);
+            self.take_turn(&mut lock(&self.turn), Deadline::Never, None, None);
         }
     }
 
@@ -467,7 +474,18 @@ impl Shared {
                 break false;
             }
             match self.turn.try_lock() {
-                Ok(mut turn) => self.take_turn(&mut turn, deadline.earlier(Some(Instant::now() + AGAIN)), None),
+                Ok(mut turn) => {
+                    let mut is_done = false;
+                    let mut look = || {
+                        is_done = done();
+                        is_done
+                    };
+                    let deadline = deadline.earlier(Some(Instant::now() + AGAIN));
+                    self.take_turn(&mut turn, deadline, None, Some(&mut look));
+                    if is_done {
+                        break true;
+                    }
+                }
                 Err(_) => self.wait_progress(seen, deadline),
             }
         };
@@ -495,7 +513,7 @@ impl Shared {
         let mut deadline = deadline;
         if drives == Drives::Yes {
             if let Ok(mut turn) = self.turn.try_lock() {
-                return self.take_turn(&mut turn, deadline, Some(&mut ready));
+                return self.take_turn(&mut turn, deadline, Some(&mut ready), None);
             }
             deadline = deadline.earlier(Some(Instant::now() + AGAIN));
         }
