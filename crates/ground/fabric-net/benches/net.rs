@@ -1,6 +1,7 @@
 //! What a link over loopback carries: windows of messages from one thread to another, each word written and read.
 //!
 //! `cargo bench -p fabric-net --bench net [-- SECONDS OPTIONS…]` prints a line for each engine, window size and message size.
+#![cfg(not(loom))]
 
 use std::os::fd::BorrowedFd;
 use std::thread;

@@ -2,16 +2,18 @@
 //! it has taken in something for the other end.
 //!
 //! Who wants to sleep arms, looks at everything once more, and sleeps on the descriptor. Who reads on behalf of the other end publishes what it
-//! has read (under the reader's lock), then looks whether anybody is armed. Both have a full fence in between, so that one of them sees the other.
+//! has read (under the reader's lock), then looks whether anybody sleeps ([`Sleepers`]).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::PoisonError;
 
 use fabric::sync::Mutex;
-use fabric::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use fabric::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
+
+use crate::wake::Sleepers;
 
 /// What has become ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,8 +33,7 @@ const SEND_RING: u64 = 3;
 pub(crate) struct Bell {
     epoll: OwnedFd,
     event: OwnedFd,
-    /// Who sleeps or is about to: a channel's driver and its receiver may both.
-    armed: AtomicUsize,
+    pub(crate) sleepers: Sleepers,
     /// Whether the socket's room is waited for.
     for_room: Mutex<bool>,
     over: AtomicBool,
@@ -43,13 +44,7 @@ impl Bell {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &event, EventData::new_u64(BELL), EventFlags::IN)?;
-        Ok(Self {
-            epoll,
-            event,
-            armed: AtomicUsize::new(0),
-            for_room: Mutex::new(false),
-            over: AtomicBool::new(false),
-        })
+        Ok(Self { epoll, event, sleepers: Sleepers::new(), for_room: Mutex::new(false), over: AtomicBool::new(false) })
     }
 
     /// Hears a socket: bytes, its end.
@@ -75,24 +70,6 @@ impl Bell {
         if epoll::modify(&self.epoll, socket, EventData::new_u64(SOCKET), flags).is_ok() {
             *on = wanted;
         }
-    }
-
-    pub(crate) fn arm(&self) {
-        self.armed.fetch_add(1, Ordering::SeqCst);
-        // Partner: the fence in `is_armed`.
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn disarm(&self) {
-        // One disarming too many is not another's.
-        let _ = self.armed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |armed| armed.checked_sub(1));
-    }
-
-    /// Whether somebody sleeps or is about to. Call it after publishing.
-    pub(crate) fn is_armed(&self) -> bool {
-        // Partner: the fence in `arm`.
-        fence(Ordering::SeqCst);
-        self.armed.load(Ordering::SeqCst) > 0
     }
 
     /// Wakes who sleeps.

@@ -34,22 +34,41 @@
 //!
 //! With checksums, sender and reader each read the window once more (CRC-32C).
 
+#[cfg(not(loom))]
 mod address;
+#[cfg(not(loom))]
 mod assembler;
+#[cfg(not(loom))]
 mod bell;
+#[cfg(not(loom))]
 mod buffer;
+#[cfg(not(loom))]
 mod control;
+#[cfg(not(loom))]
 mod counters;
+#[cfg(not(loom))]
 mod dialer;
+#[cfg(not(loom))]
 pub mod hello;
+#[cfg(not(loom))]
 mod link;
+#[cfg(not(loom))]
 mod listener;
+#[cfg(not(loom))]
 mod provider;
+#[cfg(not(loom))]
 mod reader;
+#[cfg(not(loom))]
 mod ring;
+#[cfg(not(loom))]
 mod socket;
+#[cfg(not(loom))]
 mod stream;
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", not(loom)))]
 mod tls;
+#[cfg(not(loom))]
 mod visit;
+#[cfg(not(loom))]
+mod wake;
+#[cfg(not(loom))]
 mod writer;

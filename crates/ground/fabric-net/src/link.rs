@@ -21,7 +21,7 @@ use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use fabric::Slice;
 use fabric::sync::Mutex;
-use fabric::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use fabric::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use fabric::tli::{
     Borrowed, Capabilities, Inlet, Lane, Link, Outlet, Peer, PeerGone, Reason, RxWindow, Tether, TxWindow, Violation,
 };
@@ -34,6 +34,7 @@ use crate::hello::{Agreement, Checksums};
 use crate::reader::{Brought, Reader, Source, Until, reason_of};
 use crate::ring::{ReceiveRing, SendRing};
 use crate::stream::Stream;
+use crate::wake::Handoff;
 use crate::writer::{Flow, Sink, Writer};
 
 /// Receives in vain until progress is told that need not be told yet.
@@ -90,10 +91,9 @@ pub(crate) fn link(introduced: Introduced) -> io::Result<Link> {
     let short_means_empty = engine == Engine::Epoll && stream.short_means_empty();
     let core = Arc::new(Core {
         reader: Mutex::new(Reader::new(source, Assembler::new(terms), short_means_empty)),
-        writer: Mutex::new(Writer::new(sink, agreement.send, epochs.0)),
+        writer: Handoff::new(Writer::new(sink, agreement.send, epochs.0)),
         counters: Counters::default(),
         bell,
-        due: AtomicBool::new(false),
         blocked: AtomicBool::new(false),
         gone: OnceLock::new(),
         ends: AtomicUsize::new(2),
@@ -124,11 +124,10 @@ enum End {
 /// What outlet, inlet and tether share.
 struct Core {
     reader: Mutex<Reader>,
-    writer: Mutex<Writer>,
+    /// The wish is that our progress be told to the peer.
+    writer: Handoff<Writer>,
     counters: Counters,
     bell: Bell,
-    /// Our progress is to be told to the peer.
-    due: AtomicBool,
     /// The socket took less than there was.
     blocked: AtomicBool,
     gone: OnceLock<Reason>,
@@ -182,7 +181,7 @@ impl Core {
             End::Outlet => brought.windows,
             End::Inlet => brought.progress,
         };
-        if for_other && self.bell.is_armed() {
+        if for_other && self.bell.sleepers.is_any() {
             self.bell.ring();
         }
         if let Some(reason) = reader.broken() {
@@ -208,10 +207,7 @@ impl Core {
 
     /// Tells the peer how far we are; whoever holds the writer does it.
     fn tell(&self) {
-        self.due.store(true, Ordering::SeqCst);
-        // Partner: the fence in `drive_writer`. Either we get the lock, or its holder sees `due` after letting go.
-        fence(Ordering::SeqCst);
-        if let Some(writer) = try_lock(&self.writer) {
+        if let Some(writer) = self.writer.wish() {
             self.drive_writer(writer, |_| ());
         }
     }
@@ -220,18 +216,19 @@ impl Core {
     fn drive_writer<'a>(&'a self, mut writer: MutexGuard<'a, Writer>, act: impl FnOnce(&mut Writer)) {
         act(&mut writer);
         loop {
-            let flow = writer.pump(&self.counters, &self.due);
-            drop(writer);
-            match flow {
-                Ok(flow) => self.set_blocked(flow),
-                Err(error) => return self.writing_failed(&error),
+            match writer.pump(&self.counters, &self.writer.wish) {
+                Ok(Flow::Done) => self.set_blocked(Flow::Done),
+                Ok(Flow::Blocked) => {
+                    drop(writer);
+                    // A wish waits for room, as all else.
+                    return self.set_blocked(Flow::Blocked);
+                }
+                Err(error) => {
+                    drop(writer);
+                    return self.writing_failed(&error);
+                }
             }
-            // Partner: the fence in `tell`.
-            fence(Ordering::SeqCst);
-            if matches!(flow, Ok(Flow::Blocked)) || !self.due.load(Ordering::SeqCst) {
-                return;
-            }
-            match try_lock(&self.writer) {
+            match self.writer.let_go(writer) {
                 Some(again) => writer = again,
                 None => return,
             }
@@ -244,7 +241,7 @@ impl Core {
             return;
         }
         self.blocked.store(blocked, Ordering::SeqCst);
-        if blocked && self.bell.is_armed() {
+        if blocked && self.bell.sleepers.is_any() {
             self.hear_room();
         }
     }
@@ -289,7 +286,7 @@ impl Tether for Core {
     fn look(&self) -> Result<(), PeerGone> {
         let rung = self.bell.look();
         if rung.writing || self.blocked.load(Ordering::SeqCst) {
-            self.drive_writer(lock(&self.writer), |_| ());
+            self.drive_writer(self.writer.lock(), |_| ());
             if !self.blocked.load(Ordering::SeqCst) {
                 self.hear_room();
             }
@@ -301,7 +298,7 @@ impl Tether for Core {
     }
 
     fn arm(&self) {
-        self.bell.arm();
+        self.bell.sleepers.arm();
         if self.counters.is_untold() {
             self.tell();
         }
@@ -314,7 +311,7 @@ impl Tether for Core {
     }
 
     fn disarm(&self) {
-        self.bell.disarm();
+        self.bell.sleepers.disarm();
     }
 
     /// Nothing to do: bytes that arrive wake the peer.
@@ -358,7 +355,7 @@ impl Outlet for SocketOutlet {
                 return Ok(None);
             }
         }
-        Ok(lock(&self.core.writer).take(lane))
+        Ok(self.core.writer.lock().take(lane))
     }
 
     fn ship(&mut self, lane: Lane, mut window: TxWindow) -> Result<(), PeerGone> {
@@ -372,7 +369,7 @@ impl Outlet for SocketOutlet {
         // Before the bytes go: the peer's answer is compared with these.
         counters.shipped_messages.store(messages, Ordering::Release);
         counters.shipped_windows.store(sequence, Ordering::Release);
-        self.core.drive_writer(lock(&self.core.writer), |writer| writer.queue(lane, window));
+        self.core.drive_writer(self.core.writer.lock(), |writer| writer.queue(lane, window));
         self.core.check()
     }
 
@@ -385,7 +382,7 @@ impl Outlet for SocketOutlet {
     fn progress(&mut self) -> Result<(), PeerGone> {
         self.core.check()?;
         if self.core.blocked.load(Ordering::SeqCst) {
-            self.core.drive_writer(lock(&self.core.writer), |_| ());
+            self.core.drive_writer(self.core.writer.lock(), |_| ());
         }
         self.core.read_for_outlet();
         self.core.check()
@@ -402,7 +399,7 @@ impl Outlet for SocketOutlet {
         let shipped = self.shipped();
         if self.asked_at != Some(shipped) {
             self.asked_at = Some(shipped);
-            self.core.drive_writer(lock(&self.core.writer), Writer::ask);
+            self.core.drive_writer(self.core.writer.lock(), Writer::ask);
             self.core.check()?;
         }
         Ok(false)
@@ -414,7 +411,7 @@ impl Outlet for SocketOutlet {
 
     fn finish(&mut self) {
         if self.core.gone.get().is_none() {
-            self.core.drive_writer(lock(&self.core.writer), Writer::finish);
+            self.core.drive_writer(self.core.writer.lock(), Writer::finish);
         }
     }
 }
@@ -438,7 +435,7 @@ impl SocketInlet {
     fn looked_in_vain(&mut self) {
         // Who only receives, without ever sleeping, sends what waits for room, too.
         if self.core.blocked.load(Ordering::SeqCst)
-            && let Some(writer) = try_lock(&self.core.writer)
+            && let Some(writer) = self.core.writer.try_lock()
         {
             self.core.drive_writer(writer, |_| ());
         }

@@ -4,6 +4,10 @@
 //! finds the socket full goes on without us. Rings are used by whichever thread pumps the link, so they are made without `SINGLE_ISSUER` and
 //! `DEFER_TASKRUN`, which bind a ring to one thread. A request dies with the thread that submitted it; it is then made anew.
 //!
+//! What was measured and left out (256 KiB over loopback, processor time of both ends, Linux 6.18): `send` and `recv` 81 µs, registered buffers on
+//! either side 79 to 95 µs, `SEND_ZC` from registered buffers 137 to 168 µs, since loopback copies after all, in the receiver's time. Registered
+//! windows would also take their share of `RLIMIT_MEMLOCK`, 8 MiB for all of a user's processes, from those who cannot do without: RDMA adapters.
+//!
 //! Invariants:
 //! - **U1** The memory that a request names is held by the ring until the request's completion was taken, and for ever if that cannot be had.
 //! - **U2** While a request is under way, nobody makes a reference to the bytes that it names: reader and writer, whose locks are held around every

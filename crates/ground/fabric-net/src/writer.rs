@@ -8,7 +8,6 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use fabric::memory::Memory;
-use fabric::sync::atomic::{AtomicBool, Ordering};
 use fabric::tli::TxWindow;
 
 use crate::control::{CONTROL_BYTES, Control, ControlKind};
@@ -16,6 +15,7 @@ use crate::counters::Counters;
 use crate::hello::Grant;
 use crate::ring::SendRing;
 use crate::stream::Stream;
+use crate::wake::Wish;
 
 /// Bytes of windows in a batch, if there is more than one.
 const BATCH_BYTES: usize = 256 << 10;
@@ -117,13 +117,13 @@ impl Writer {
         }
     }
 
-    /// Writes what can be written. `due` says that the peer is to be told our progress, with a window or without.
+    /// Writes what can be written. With a `wish` the peer is told our progress, with a window or without.
     ///
     /// # Errors
     /// When the connection is broken.
-    pub(crate) fn pump(&mut self, counters: &Counters, due: &AtomicBool) -> io::Result<Flow> {
+    pub(crate) fn pump(&mut self, counters: &Counters, wish: &Wish) -> io::Result<Flow> {
         loop {
-            let result = if self.batch.is_empty() && !self.fill(counters, due) {
+            let result = if self.batch.is_empty() && !self.fill(counters, wish) {
                 match &self.sink {
                     Sink::Calls(stream) => match stream.flush() {
                         Ok(()) => return Ok(Flow::Done),
@@ -154,8 +154,8 @@ impl Writer {
     }
 
     /// Makes up the next batch; false when there is nothing to send.
-    fn fill(&mut self, counters: &Counters, due: &AtomicBool) -> bool {
-        let due = due.swap(false, Ordering::SeqCst);
+    fn fill(&mut self, counters: &Counters, wish: &Wish) -> bool {
+        let due = wish.take();
         let mut bytes = 0;
         // Urgent first.
         for lane in [1, 0] {

@@ -1,5 +1,5 @@
 //! Links over real sockets, by each engine: order, flow, death, introduction, hostile peers, TLS.
-
+#![cfg(not(loom))]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod death;
