@@ -266,7 +266,10 @@ fn one_of_two_that_come_at_once_is_met_and_the_other_never_thinks_so() {
         .iter_mut()
         .filter_map(|dialer| match dialer.poll(Instant::now()).unwrap() {
             Attempt::Met(link) => Some(link),
-            Attempt::Waiting { .. } => None,
+            Attempt::Waiting { again } => {
+                assert!(again.is_some(), "it was sent back to the door, and will come again");
+                None
+            }
         })
         .collect();
     assert_eq!(met.len(), 1);

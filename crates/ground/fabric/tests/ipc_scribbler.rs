@@ -118,6 +118,14 @@ fn every_control_word_out_of_range_ends_the_link() {
 }
 
 #[test]
+fn half_an_end_is_a_death() {
+    let (_dir, link, pages, socket) = forged_link("half");
+    pages.set(place::BULK_FINISHED, 1);
+    drop(socket);
+    assert_eq!(link.tether.look().unwrap_err().reason, Reason::Died);
+}
+
+#[test]
 fn counts_that_go_back_end_the_link() {
     let (_dir, mut link, pages, _socket) = forged_link("back");
     let mut numbers = Numbers::new(Lane::Bulk);
