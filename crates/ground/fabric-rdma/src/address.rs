@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `device` | name of the adapter, as `ibv_devices` lists it | the one with the connection's local address, or the only one |
 //! | `retry` | ms until the second attempt to connect; doubles up to ten times that | 100 |
-//! | `hello` | ms that a peer may take to introduce itself, connecting included | 10000 |
+//! | `hello` | ms that a peer may take to introduce itself, connecting included | 30000 |
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Address {
             port,
             device: uri.option("device").map(str::to_owned),
             retry: milliseconds(uri, "retry", 100)?,
-            hello: milliseconds(uri, "hello", 10_000)?,
+            hello: milliseconds(uri, "hello", 30_000)?,
             uri: uri.clone(),
         })
     }

@@ -11,7 +11,7 @@ use crate::address::Address;
 use crate::control::{Control, Heard};
 use crate::hello::{BadHello, Hello, Offer, Plan, VERSION};
 use crate::link::{self, Wiring};
-use crate::verbs::{Adapter, Library, Place, VerbsError, adapters};
+use crate::verbs::{Adapter, Port, VerbsError};
 
 /// Windows of both ends are whole words.
 const WORD: usize = 8;
@@ -22,7 +22,8 @@ const INCOMING_BYTES_MAX: usize = 1 << 30;
 pub(crate) struct Terms {
     pub(crate) address: Address,
     pub(crate) settings: LinkSettings,
-    pub(crate) library: Library,
+    /// Those that the address may mean, open for as long as the channel is.
+    pub(crate) adapters: Vec<Arc<Adapter>>,
 }
 
 /// Why a meeting failed.
@@ -39,7 +40,7 @@ enum Stage {
     /// The TCP connection is being made.
     Connecting,
     /// We said what we send; the peer has not yet.
-    Offered { adapter: Arc<Adapter>, ours: Offer },
+    Offered { port: Port, ours: Offer },
     /// We said where our queue pairs are; the peer has not yet.
     Planned { wiring: Box<Wiring> },
     /// Our queue pairs are connected; the peer's are not yet.
@@ -98,18 +99,18 @@ impl Candidate {
                         self.stage = Some(Stage::Connecting);
                         return Ok(None);
                     };
-                    let (adapter, ours) = terms.offer(local, now)?;
+                    let (port, ours) = terms.offer(local, now)?;
                     self.say(&Hello::Offer(ours.clone()))?;
-                    Stage::Offered { adapter, ours }
+                    Stage::Offered { port, ours }
                 }
-                Stage::Offered { adapter, ours } => match self.hear(terms)? {
+                Stage::Offered { port, ours } => match self.hear(terms)? {
                     Some(Hello::Offer(theirs)) => {
-                        let wiring = Box::new(terms.wire(&adapter, ours, theirs)?);
+                        let wiring = Box::new(terms.wire(&port, ours, theirs)?);
                         self.say(&Hello::Plan(wiring.plan()))?;
                         Stage::Planned { wiring }
                     }
                     Some(_) => return Err(out_of_turn(terms)),
-                    None => return Ok(self.wait(Stage::Offered { adapter, ours })),
+                    None => return Ok(self.wait(Stage::Offered { port, ours })),
                 },
                 Stage::Planned { wiring } => match self.hear(terms)? {
                     Some(Hello::Plan(plan)) => {
@@ -184,6 +185,7 @@ impl AsFd for Candidate {
 }
 
 /// What became of a candidate.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is returned, and links are met rarely")]
 pub(crate) enum Progress {
     /// A link.
     Met(Link),
@@ -192,38 +194,35 @@ pub(crate) enum Progress {
 }
 
 impl Terms {
-    /// Opens the adapter for our end of the connection, and says what we send over it.
-    fn offer(&self, local: IpAddr, now: Instant) -> Result<(Arc<Adapter>, Offer), Failure> {
-        let names = adapters(&self.library);
-        let place = Place::choose(&names, self.address.device.as_deref(), local).map_err(|error| {
+    /// Chooses the port for our end of the connection, and says what we send over it.
+    fn offer(&self, local: IpAddr, now: Instant) -> Result<(Port, Offer), Failure> {
+        let port = Port::choose(&self.adapters, local).map_err(|error| {
             Failure::Unfit(OpenError::Refused { uri: self.address.uri.to_string(), why: error.to_string() })
         })?;
-        let adapter = Adapter::open(self.library, place).map_err(|error| unfit(self, error))?;
         let windows = [self.settings.bulk, self.settings.urgent]
             .map(|windows| WindowSettings { bytes: windows.bytes.next_multiple_of(WORD), count: windows.count });
         for (setting, asked, limit) in [
-            ("windows of the bulk lane", windows[0].count, adapter.windows_max()),
-            ("windows of the urgent lane", windows[1].count, adapter.windows_max()),
-            ("bytes of a window", windows[0].bytes.max(windows[1].bytes), adapter.message_bytes_max()),
+            ("windows of a lane", windows[0].count.max(windows[1].count), port.adapter.windows_max()),
+            ("bytes of a window", windows[0].bytes.max(windows[1].bytes), port.adapter.message_bytes_max()),
         ] {
             if asked > limit {
                 return Err(Failure::Unfit(OpenError::OverLimit { setting, asked, limit }));
             }
         }
         let [epoch, _] = random(now);
-        let (gid, lid, mtu) = (adapter.place().gid, adapter.lid(), adapter.mtu());
-        Ok((Arc::new(adapter), Offer { epoch, windows, gid, lid, mtu }))
+        let (gid, lid, mtu) = (port.place.gid, port.lid(), port.mtu());
+        Ok((port, Offer { epoch, windows, gid, lid, mtu }))
     }
 
     /// Makes our side for a peer that means to send as `theirs` says.
-    fn wire(&self, adapter: &Arc<Adapter>, ours: Offer, theirs: Offer) -> Result<Wiring, Failure> {
+    fn wire(&self, port: &Port, ours: Offer, theirs: Offer) -> Result<Wiring, Failure> {
         let accept = self.settings.accept;
         let widest = theirs.windows.iter().map(|windows| windows.bytes).max().unwrap_or(0);
         let most = theirs.windows.iter().map(|windows| windows.count).max().unwrap_or(0);
         let total = (0..2).map(|lane| theirs.windows[lane].bytes * link::buffers(&theirs, lane)).sum();
         for (setting, asked, limit) in [
-            ("bytes of a window that the peer sends", widest, accept.bytes.min(adapter.message_bytes_max())),
-            ("windows of a lane that the peer sends", most, accept.count.min(adapter.windows_max())),
+            ("bytes of a window that the peer sends", widest, accept.bytes.min(port.adapter.message_bytes_max())),
+            ("windows of a lane that the peer sends", most, accept.count.min(port.adapter.windows_max())),
             ("bytes of all windows that the peer sends", total, INCOMING_BYTES_MAX),
         ] {
             if asked > limit {
@@ -231,7 +230,7 @@ impl Terms {
             }
         }
         let packets = random(Instant::now()).map(|number| number & 0x00ff_ffff);
-        Wiring::new(adapter, ours, theirs, packets).map_err(|error| unfit(self, error))
+        Wiring::new(port, ours, theirs, packets).map_err(|error| unfit(self, error))
     }
 }
 

@@ -23,8 +23,8 @@ const RETRY_GROWTH_MAX: u32 = 10;
 pub(crate) struct RdmaConnector {
     terms: Terms,
     side: Side,
-    /// Readable when [`Connector::poll`] may get further.
-    watch: OwnedFd,
+    /// While there are candidates: readable when [`Connector::poll`] may get further. A channel of a thousand costs a descriptor less without.
+    watch: Option<OwnedFd>,
     candidates: Vec<Candidate>,
     turned_away: Option<OpenError>,
 }
@@ -41,21 +41,18 @@ impl RdmaConnector {
     /// When the name has no address, or the address is taken.
     pub(crate) fn new(terms: Terms) -> Result<Self, OpenError> {
         let uri = terms.address.uri.to_string();
-        let failed = |operation, source| OpenError::System { uri: uri.clone(), operation, source };
-        let watch = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| failed("epoll_create", error.into()))?;
         let at = terms.address.resolve()?;
         let side = match terms.settings.role {
             Role::Connect => Side::Dial { to: at, next: Instant::now(), attempts: 0 },
             Role::Listen => {
                 let listener = listen(at).map_err(|error| match error.kind() {
                     io::ErrorKind::AddrInUse => OpenError::Taken { uri: uri.clone() },
-                    _ => failed("listen", error),
+                    _ => OpenError::System { uri: uri.clone(), operation: "listen", source: error },
                 })?;
-                add(&watch, listener.as_fd(), epoll::EventFlags::IN).map_err(|error| failed("epoll_ctl", error))?;
                 Side::Listen { listener }
             }
         };
-        Ok(Self { terms, side, watch, candidates: Vec::new(), turned_away: None })
+        Ok(Self { terms, side, watch: None, candidates: Vec::new(), turned_away: None })
     }
 
     /// Lets those in who wait, or dials when it is time.
@@ -65,8 +62,7 @@ impl RdmaConnector {
             Side::Listen { listener } => {
                 while self.candidates.len() < CANDIDATES_MAX {
                     let Ok((stream, _)) = listener.accept() else { return };
-                    let candidate = Candidate::new(stream, deadline);
-                    self.candidates.extend(candidate.ok().filter(|new| watch_for(&self.watch, new)));
+                    self.candidates.extend(Candidate::new(stream, deadline));
                 }
             }
             Side::Dial { to, next, attempts } => {
@@ -75,10 +71,34 @@ impl RdmaConnector {
                 }
                 let wait = self.terms.address.retry * (1 << (*attempts).min(4)).min(RETRY_GROWTH_MAX);
                 (*next, *attempts) = (now + wait, *attempts + 1);
-                let candidate = dial(*to).and_then(|stream| Candidate::new(stream, deadline));
-                self.candidates.extend(candidate.ok().filter(|new| watch_for(&self.watch, new)));
+                self.candidates.extend(dial(*to).and_then(|stream| Candidate::new(stream, deadline)));
             }
         }
+    }
+
+    /// Watches the listener and each candidate for what is news to it. A connection that is closed leaves the set by itself.
+    fn watch_all(&self) -> rustix::io::Result<()> {
+        let Some(watch) = &self.watch else { return Ok(()) };
+        let listener = match &self.side {
+            Side::Listen { listener } => Some((listener.as_fd(), epoll::EventFlags::IN)),
+            Side::Dial { .. } => None,
+        };
+        let candidates = self.candidates.iter().map(|candidate| match candidate.is_connecting() {
+            true => (candidate.as_fd(), epoll::EventFlags::IN | epoll::EventFlags::OUT),
+            false => (candidate.as_fd(), epoll::EventFlags::IN),
+        });
+        for (what, flags) in listener.into_iter().chain(candidates) {
+            let data = epoll::EventData::new_u64(0);
+            match epoll::add(watch, what, data, flags) {
+                Err(rustix::io::Errno::EXIST) => epoll::modify(watch, what, data, flags)?,
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: rustix::io::Errno) -> OpenError {
+        OpenError::System { uri: self.terms.address.uri.to_string(), operation: "epoll", source: error.into() }
     }
 
     /// When to be polled again without being told.
@@ -95,19 +115,15 @@ impl Connector for RdmaConnector {
     fn poll(&mut self, now: Instant) -> Result<Attempt, OpenError> {
         self.recruit(now);
         for candidate in std::mem::take(&mut self.candidates) {
-            let was_connecting = candidate.is_connecting();
             match candidate.advance(&self.terms, now) {
                 Ok(Progress::Met(link)) => {
                     if let Side::Dial { next, attempts, .. } = &mut self.side {
                         (*next, *attempts) = (now, 0);
                     }
+                    self.watch = None;
                     return Ok(Attempt::Met(link));
                 }
-                Ok(Progress::Waiting(candidate)) => {
-                    if !was_connecting || candidate.is_connecting() || watch_for(&self.watch, &candidate) {
-                        self.candidates.push(candidate);
-                    }
-                }
+                Ok(Progress::Waiting(candidate)) => self.candidates.push(candidate),
                 Err(Failure::Lost) => {}
                 Err(Failure::Unfit(error)) => match self.side {
                     Side::Dial { .. } => return Err(error),
@@ -115,11 +131,21 @@ impl Connector for RdmaConnector {
                 },
             }
         }
+        self.watch = match (&self.candidates[..], self.watch.take()) {
+            ([], _) => None,
+            (_, None) => Some(epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| self.failed(error))?),
+            (_, watch) => watch,
+        };
+        self.watch_all().map_err(|error| self.failed(error))?;
         Ok(Attempt::Waiting { again: self.again() })
     }
 
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.watch.as_fd())
+        match (&self.watch, &self.side) {
+            (Some(watch), _) => Some(watch.as_fd()),
+            (None, Side::Listen { listener }) => Some(listener.as_fd()),
+            (None, Side::Dial { .. }) => None,
+        }
     }
 
     fn address(&self) -> Option<String> {
@@ -132,18 +158,6 @@ impl Connector for RdmaConnector {
     fn turned_away(&mut self) -> Option<OpenError> {
         self.turned_away.take()
     }
-}
-
-/// Watches a candidate for what is news to it; says whether that worked. A connection that is closed leaves the set by itself.
-fn watch_for(watch: &OwnedFd, candidate: &Candidate) -> bool {
-    let flags =
-        if candidate.is_connecting() { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
-    let data = epoll::EventData::new_u64(0);
-    add(watch, candidate.as_fd(), flags).is_ok() || epoll::modify(watch, candidate.as_fd(), data, flags).is_ok()
-}
-
-fn add(watch: &OwnedFd, what: BorrowedFd<'_>, flags: epoll::EventFlags) -> io::Result<()> {
-    Ok(epoll::add(watch, what, epoll::EventData::new_u64(0), flags)?)
 }
 
 fn listen(at: SocketAddr) -> io::Result<TcpListener> {

@@ -17,7 +17,7 @@ use crate::address::Address;
 use crate::control::{Control, Heard};
 use crate::hello::{Hello, Offer, Plan};
 use crate::notes::Notes;
-use crate::verbs::{Adapter, Library, Place, Wc, Work, adapters, wc_status};
+use crate::verbs::{Library, Port, Wc, Work, open_all, wc_status};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -48,15 +48,15 @@ fn meet() -> (Attacker, Link) {
     let address = Address::parse(&Uri::parse(&listener.address().unwrap()).unwrap()).unwrap();
     let control = Control::new(TcpStream::connect(address.resolve().unwrap()).unwrap()).unwrap();
     let library = Library::load().unwrap();
-    let place = Place::choose(&adapters(&library), None, "127.0.0.1".parse().unwrap()).unwrap();
-    let adapter = std::sync::Arc::new(Adapter::open(library, place).unwrap());
-    let (gid, mtu) = (adapter.place().gid, adapter.mtu());
+    let adapters = open_all(library, None);
+    let port = Port::choose(&adapters, "127.0.0.1".parse().unwrap()).unwrap();
+    let (gid, mtu) = (port.place.gid, port.mtu());
     let settings = settings(Role::Connect);
     let ours = Offer { epoch: 7, windows: [settings.bulk, settings.urgent], gid, lid: 0, mtu };
     let mut attacker = Introduction { control, listener: &mut *listener, met: None };
     attacker.control.say(&Hello::Offer(ours.clone())).unwrap();
     let Hello::Offer(theirs) = attacker.hear() else { panic!("an offer comes first") };
-    let wiring = Wiring::new(&adapter, ours, theirs, [1, 2]).unwrap();
+    let wiring = Wiring::new(&port, ours, theirs, [1, 2]).unwrap();
     attacker.control.say(&Hello::Plan(wiring.plan())).unwrap();
     let Hello::Plan(plan) = attacker.hear() else { panic!("then a plan") };
     wiring.connect(&plan).unwrap();

@@ -11,7 +11,7 @@ use fabric::tli::Lane;
 
 use crate::hello::{Offer, Plan};
 use crate::notes::{NOTE, Notes};
-use crate::verbs::{Adapter, Bell, Completions, Domain, Pair, PairSettings, Reach, Region, Route, VerbsError, Work};
+use crate::verbs::{Bell, Completions, Domain, Pair, PairSettings, Port, Reach, Region, Route, VerbsError, Work};
 
 /// Buffers of the urgent lane beyond its windows, for notes: each uses one up until the receiver looks.
 pub(crate) const NOTE_BUFFERS: usize = 8;
@@ -53,6 +53,7 @@ pub(crate) struct Wiring {
     pub(crate) ours: Offer,
     pub(crate) theirs: Offer,
     packets: [u32; 2],
+    from: (u8, u8),
 }
 
 impl Wiring {
@@ -60,14 +61,9 @@ impl Wiring {
     ///
     /// # Errors
     /// When the adapter or the kernel refuses.
-    pub(crate) fn new(
-        adapter: &Arc<Adapter>,
-        ours: Offer,
-        theirs: Offer,
-        packets: [u32; 2],
-    ) -> Result<Self, VerbsError> {
-        let domain = Domain::new(adapter.clone())?;
-        let bell = Bell::new(adapter.clone())?;
+    pub(crate) fn new(port: &Port, ours: Offer, theirs: Offer, packets: [u32; 2]) -> Result<Self, VerbsError> {
+        let domain = Domain::new(port.adapter.clone())?;
+        let bell = Bell::new(port.adapter.clone())?;
         // A window may have a note in front of it. Work that fails is completed though it asked for no completion, so all of it has room.
         let sends = [2 * ours.windows[0].count, 2 * ours.windows[1].count + 2];
         let receives = [buffers(&theirs, 0), buffers(&theirs, 1)];
@@ -82,13 +78,14 @@ impl Wiring {
             Region::register(domain.clone(), memory, Reach::Adapter)
         };
         let pair = |lane: usize| {
-            let settings = PairSettings { sends: sends[lane], receives: receives[lane] };
+            let settings = PairSettings { port: port.place.port, sends: sends[lane], receives: receives[lane] };
             Pair::new(domain.clone(), sent.clone(), received[lane].clone(), &settings)
         };
         let (outgoing, incoming) = ([outgoing(0)?, outgoing(1)?], [incoming(0)?, incoming(1)?]);
         let notes = Region::register(domain.clone(), page(), Reach::Peer)?;
         let pairs = [pair(0)?, pair(1)?];
-        let wiring = Self { pairs, sent, received, bell, outgoing, incoming, notes, ours, theirs, packets };
+        let from = (port.place.port, port.place.gid_index);
+        let wiring = Self { pairs, sent, received, bell, outgoing, incoming, notes, ours, theirs, packets, from };
         for (lane, count) in receives.into_iter().enumerate() {
             for slot in 0..count {
                 // SAFETY: V4: no window was made of any buffer yet. V3: `self` drops its pairs before its regions.
@@ -115,6 +112,7 @@ impl Wiring {
     pub(crate) fn connect(&self, plan: &Plan) -> Result<(), VerbsError> {
         for (lane, pair) in self.pairs.iter().enumerate() {
             pair.connect(&Route {
+                from: self.from,
                 gid: self.theirs.gid,
                 lid: self.theirs.lid,
                 mtu: self.ours.mtu.min(self.theirs.mtu),

@@ -307,8 +307,11 @@ pub(crate) struct DeviceAttr {
     _max_sge: [c_int; 2],
     _max_cq: c_int,
     pub(crate) max_cqe: c_int,
-    _rest: [u32; 23],
-    _last: [u8; 4],
+    _rest: [u32; 22],
+    _max_pkeys: u16,
+    _local_ca_ack_delay: u8,
+    pub(crate) phys_port_cnt: u8,
+    _padding: u32,
 }
 
 impl DeviceAttr {
@@ -321,8 +324,11 @@ impl DeviceAttr {
             _max_sge: [0; 2],
             _max_cq: 0,
             max_cqe: 0,
-            _rest: [0; 23],
-            _last: [0; 4],
+            _rest: [0; 22],
+            _max_pkeys: 0,
+            _local_ca_ack_delay: 0,
+            phys_port_cnt: 0,
+            _padding: 0,
         }
     }
 }
@@ -340,7 +346,7 @@ const _: () = assert!(size_of::<QpInitAttr>() == 64 && offset_of!(QpInitAttr, ca
 const _: () = assert!(offset_of!(QpInitAttr, sq_sig_all) == 56);
 const _: () = assert!(offset_of!(PortAttr, spare) == 52 && offset_of!(PortAttr, lid) == 34);
 const _: () = assert!(size_of::<DeviceAttr>() == 232 && offset_of!(DeviceAttr, max_qp_wr) == 112);
-const _: () = assert!(offset_of!(DeviceAttr, max_cqe) == 132);
+const _: () = assert!(offset_of!(DeviceAttr, max_cqe) == 132 && offset_of!(DeviceAttr, phys_port_cnt) == 227);
 const _: () = assert!(size_of::<ContextOps>() == 256 && offset_of!(ContextOps, poll_cq) == 88);
 const _: () = assert!(offset_of!(ContextOps, req_notify_cq) == 96 && offset_of!(ContextOps, post_send) == 200);
 const _: () = assert!(offset_of!(ContextOps, post_recv) == 208 && offset_of!(Context, ops) == 8);

@@ -1,16 +1,19 @@
-//! Adapters: which there are, which one an address means, and an opened one.
+//! Adapters: which there are, which port of them an address means.
 
 use std::ffi::CStr;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use super::abi::{self, Context, DeviceAttr, Gid, PollCq, PortAttr, PostRecv, PostSend, ReqNotifyCq};
 use super::{Library, VerbsError};
 
 /// Entries of a port's table of addresses that are looked at; the kernel fills it from the front.
-const GIDS_MAX: usize = 128;
+const GIDS_MAX: u8 = 128;
+/// So many empty entries in a row are taken for the end.
+const GIDS_EMPTY_MAX: u8 = 8;
 
 /// Places in queues that are kept for notes.
 const NOTES_MAX: usize = 8;
@@ -21,8 +24,6 @@ const CLASS: &str = "/sys/class/infiniband";
 /// A port of an adapter and one of its addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The adapter's name: `mlx5_0`, `rxe0`.
-    pub(crate) name: String,
     /// From 1.
     pub(crate) port: u8,
     /// Place of the address in the port's table.
@@ -34,28 +35,43 @@ pub(crate) struct Place {
 /// Why no adapter serves an address.
 #[derive(Debug)]
 pub(crate) enum ChooseError {
-    /// `?device=` names none that is here.
-    Unknown { wanted: String, known: String },
     /// None has the local address.
     Unserved { local: IpAddr, known: String },
     /// The adapter has no address at all.
     Unaddressed { name: String },
+    /// The port is not connected.
+    Down { name: String, port: u8 },
+    /// The adapter could not be asked.
+    Refused(VerbsError),
 }
 
 impl fmt::Display for ChooseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown { wanted, known } => write!(f, "no adapter is called {wanted}; there are: {known}"),
             Self::Unserved { local, known } => {
                 write!(f, "no adapter has the address {local}; name one by ?device=, there are: {known}")
             }
             Self::Unaddressed { name } => write!(f, "the adapter {name} has no address"),
+            Self::Down { name, port } => write!(f, "port {port} of the adapter {name} is down"),
+            Self::Refused(error) => error.fmt(f),
         }
     }
 }
 
+/// All adapters of this machine, or the one called `wanted`, opened. One that cannot be opened is left out.
+pub(crate) fn open_all(library: Library, wanted: Option<&str>) -> Vec<Arc<Adapter>> {
+    let mut opened = Vec::new();
+    each_device(&library, |device, name| {
+        if wanted.is_none_or(|wanted| wanted == name) {
+            // SAFETY: the device is of a list that lives (V2).
+            opened.extend(unsafe { Adapter::open(library, device, name) }.map(Arc::new));
+        }
+    });
+    opened
+}
+
 /// The names of this machine's adapters, as the library knows them.
-pub(crate) fn adapters(library: &Library) -> Vec<String> {
+pub(crate) fn names(library: &Library) -> Vec<String> {
     let mut names = Vec::new();
     each_device(library, |_, name| names.push(name.to_owned()));
     names
@@ -80,41 +96,62 @@ fn each_device(library: &Library, mut look: impl FnMut(*mut abi::Device, &str)) 
     unsafe { (library.free_device_list)(list) };
 }
 
-impl Place {
-    /// The adapter for connections from `local`: the one called `wanted`, or else the one that has the address, or else the only one.
+/// A port that is up, and one of its addresses.
+pub(crate) struct Port {
+    pub(crate) adapter: Arc<Adapter>,
+    pub(crate) place: Place,
+    attributes: PortAttr,
+}
+
+impl Port {
+    /// The port for connections from `local`: the one that has the address, or else some port of the only adapter.
     ///
     /// # Errors
     /// When there is none.
-    pub(crate) fn choose(names: &[String], wanted: Option<&str>, local: IpAddr) -> Result<Self, ChooseError> {
-        let known = || names.join(", ");
-        if let Some(wanted) = wanted {
-            if !names.iter().any(|name| name == wanted) {
-                return Err(ChooseError::Unknown { wanted: wanted.to_owned(), known: known() });
+    pub(crate) fn choose(adapters: &[Arc<Adapter>], local: IpAddr) -> Result<Self, ChooseError> {
+        let gid = gid_of(local);
+        let chosen = adapters.iter().find_map(|adapter| Some((adapter, best(&adapter.name, Some(gid))?)));
+        let (adapter, place) = match (chosen, adapters) {
+            (Some(chosen), _) => chosen,
+            (None, [only]) => {
+                let place = best(&only.name, None);
+                (only, place.ok_or_else(|| ChooseError::Unaddressed { name: only.name.clone() })?)
             }
-            return best(&[wanted.to_owned()], local)
-                .or_else(|| Self::any(wanted))
-                .ok_or_else(|| ChooseError::Unaddressed { name: wanted.to_owned() });
+            (None, _) => {
+                let names: Vec<&str> = adapters.iter().map(|adapter| adapter.name.as_str()).collect();
+                return Err(ChooseError::Unserved { local, known: names.join(", ") });
+            }
+        };
+        let attributes = adapter.query_port(place.port).map_err(ChooseError::Refused)?;
+        if attributes.state != abi::PORT_ACTIVE {
+            return Err(ChooseError::Down { name: adapter.name.clone(), port: place.port });
         }
-        if let Some(place) = best(names, local) {
-            return Ok(place);
-        }
-        match names {
-            [only] => Self::any(only).ok_or_else(|| ChooseError::Unaddressed { name: only.clone() }),
-            _ => Err(ChooseError::Unserved { local, known: known() }),
-        }
+        Ok(Self { adapter: adapter.clone(), place, attributes })
     }
 
-    /// Some port of an adapter with an address, one that routers pass if there is one.
-    pub(crate) fn any(name: &str) -> Option<Self> {
-        places(name).into_iter().max_by_key(|(_, routable)| *routable).map(|(place, _)| place)
+    /// Its local identifier; 0 on Ethernet.
+    pub(crate) fn lid(&self) -> u16 {
+        self.attributes.lid
+    }
+
+    /// Its packet size, as the verbs count it: 1 is 256 bytes, 5 is 4,096.
+    pub(crate) fn mtu(&self) -> u8 {
+        u8::try_from(self.attributes.active_mtu).unwrap_or(1)
     }
 }
 
-/// The port that has the address `local`, of the newest kind of addressing.
-fn best(names: &[String], local: IpAddr) -> Option<Place> {
-    let gid = gid_of(local);
-    let places = names.iter().flat_map(|name| places(name));
-    places.filter(|(place, _)| place.gid == gid).max_by_key(|(_, routable)| *routable).map(|(place, _)| place)
+/// The port and entry with the address `gid`, or with any; one of the newest kind of addressing if there is one. Each entry is a file or two of the
+/// kernel's, so it ends with the first that will do.
+fn best(name: &str, gid: Option<Gid>) -> Option<Place> {
+    let mut second = None;
+    for (port, gid_index, found) in entries(name).filter(|(.., found)| gid.is_none_or(|gid| *found == gid)) {
+        let place = Place { port, gid_index, gid: found };
+        if is_routable(name, &place) {
+            return Some(place);
+        }
+        second = second.or(Some(place));
+    }
+    second
 }
 
 /// An IP address as adapters on Ethernet have it.
@@ -125,24 +162,28 @@ fn gid_of(address: IpAddr) -> Gid {
     }
 }
 
-/// All addresses of an adapter, with whether they are of the kind that UDP carries (RoCE v2).
-fn places(name: &str) -> Vec<(Place, bool)> {
+/// All addresses of an adapter: port, place in its table, address.
+fn entries(name: &str) -> impl Iterator<Item = (u8, u8, Gid)> {
     let ports = Path::new(CLASS).join(name).join("ports");
     let numbers = std::fs::read_dir(&ports).into_iter().flatten().flatten();
     let mut numbers: Vec<u8> = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
-    let mut places = Vec::new();
-    for port in numbers {
-        let folder: PathBuf = ports.join(port.to_string());
-        for index in 0..GIDS_MAX {
-            let Ok(text) = std::fs::read_to_string(folder.join(format!("gids/{index}"))) else { break };
-            let Some(gid) = parse_gid(&text).filter(|gid| *gid != Gid::default()) else { continue };
-            let kind = std::fs::read_to_string(folder.join(format!("gid_attrs/types/{index}"))).unwrap_or_default();
-            let gid_index = u8::try_from(index).expect("GIDS_MAX is under 256");
-            places.push((Place { name: name.to_owned(), port, gid_index, gid }, kind.trim() == "RoCE v2"));
-        }
-    }
-    places
+    numbers.into_iter().flat_map(move |port| {
+        let folder = ports.join(format!("{port}/gids"));
+        let mut empty = 0;
+        let table = (0..GIDS_MAX).map_while(move |index| {
+            let gid = parse_gid(&std::fs::read_to_string(folder.join(index.to_string())).ok()?)?;
+            empty = if gid == Gid::default() { empty + 1 } else { 0 };
+            (empty < GIDS_EMPTY_MAX).then_some((port, index, gid))
+        });
+        table.filter(|(.., gid)| *gid != Gid::default())
+    })
+}
+
+/// Whether an address is of the kind that UDP carries (RoCE v2).
+fn is_routable(name: &str, place: &Place) -> bool {
+    let file = format!("{CLASS}/{name}/ports/{}/gid_attrs/types/{}", place.port, place.gid_index);
+    std::fs::read_to_string(file).is_ok_and(|kind| kind.trim() == "RoCE v2")
 }
 
 /// `fe80:0000:0000:0000:5054:00ff:fe12:3456`.
@@ -164,10 +205,10 @@ pub(crate) struct Adapter {
     pub(super) req_notify_cq: ReqNotifyCq,
     pub(super) post_send: PostSend,
     pub(super) post_recv: PostRecv,
-    place: Place,
-    port: PortAttr,
-    work_max: usize,
-    completions_max: usize,
+    /// `mlx5_0`, `rxe0`.
+    name: String,
+    device: DeviceAttr,
+    message_bytes_max: usize,
 }
 
 // SAFETY: by V6 the library's objects may be used from any thread.
@@ -178,16 +219,11 @@ unsafe impl Sync for Adapter {}
 impl Adapter {
     /// Opens it.
     ///
-    /// # Errors
-    /// When the kernel refuses, the adapter has gone meanwhile, or its port is down.
-    pub(crate) fn open(library: Library, place: Place) -> Result<Self, VerbsError> {
-        let mut context = std::ptr::null_mut();
-        each_device(&library, |device, name| {
-            if name == place.name {
-                // SAFETY: the device is of a list that lives (V2).
-                context = unsafe { (library.open_device)(device) };
-            }
-        });
+    /// # Safety
+    /// V2: `device` is of a list that lives.
+    unsafe fn open(library: Library, device: *mut abi::Device, name: &str) -> Result<Self, VerbsError> {
+        // SAFETY: the caller's promise.
+        let context = unsafe { (library.open_device)(device) };
         let context = NonNull::new(context).ok_or_else(|| VerbsError::last("open the RDMA adapter"))?;
         // SAFETY: by V1 and V2 the context's table of functions lies there.
         let ops = unsafe { &context.as_ref().ops };
@@ -204,55 +240,37 @@ impl Adapter {
             req_notify_cq,
             post_send,
             post_recv,
-            place,
-            port: PortAttr::default(),
-            work_max: 0,
-            completions_max: 0,
+            name: name.to_owned(),
+            device: DeviceAttr::zeroed(),
+            message_bytes_max: usize::MAX,
         };
-        adapter.query()?;
+        // SAFETY: by V1 and V2.
+        let result = unsafe { (library.query_device)(context.as_ptr(), &raw mut adapter.device) };
+        VerbsError::check("ask the RDMA adapter", result)?;
+        for port in 1..=adapter.device.phys_port_cnt {
+            let bytes = adapter.query_port(port)?.max_msg_sz as usize;
+            adapter.message_bytes_max = adapter.message_bytes_max.min(bytes);
+        }
         Ok(adapter)
     }
 
-    /// Asks what the adapter and its port can do.
-    fn query(&mut self) -> Result<(), VerbsError> {
-        let mut device = DeviceAttr::zeroed();
-        // SAFETY: by V1 and V2.
-        let result = unsafe { (self.library.query_device)(self.context.as_ptr(), &raw mut device) };
-        VerbsError::check("ask the RDMA adapter", result)?;
-        // SAFETY: as above; the structure has room for more than the library's own.
-        let result = unsafe { (self.library.query_port)(self.context.as_ptr(), self.place.port, &raw mut self.port) };
+    fn query_port(&self, port: u8) -> Result<PortAttr, VerbsError> {
+        let mut attributes = PortAttr::default();
+        // SAFETY: by V1 and V2; the structure has room for more than the library's own.
+        let result = unsafe { (self.library.query_port)(self.context.as_ptr(), port, &raw mut attributes) };
         VerbsError::check("ask the RDMA adapter's port", result)?;
-        self.work_max = usize::try_from(device.max_qp_wr).unwrap_or(0);
-        self.completions_max = usize::try_from(device.max_cqe).unwrap_or(0);
-        if self.port.state != abi::PORT_ACTIVE {
-            return Err(VerbsError::because("use the RDMA adapter's port", libc::ENETDOWN));
-        }
-        Ok(())
-    }
-
-    /// Which port, and its address.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// The port's local identifier; 0 on Ethernet.
-    pub(crate) fn lid(&self) -> u16 {
-        self.port.lid
-    }
-
-    /// The port's packet size, as the verbs count it: 1 is 256 bytes, 5 is 4,096.
-    pub(crate) fn mtu(&self) -> u8 {
-        u8::try_from(self.port.active_mtu).unwrap_or(1)
+        Ok(attributes)
     }
 
     /// Windows of a lane, at most. A window and a note in front of it take two places in its send queue; completions of both lanes go to one queue.
     pub(crate) fn windows_max(&self) -> usize {
-        self.work_max.min(self.completions_max / 2).saturating_sub(NOTES_MAX) / 2
+        let limit = |limit: i32| usize::try_from(limit).unwrap_or(0);
+        limit(self.device.max_qp_wr).min(limit(self.device.max_cqe) / 2).saturating_sub(NOTES_MAX) / 2
     }
 
     /// Bytes of a message, at most.
     pub(crate) fn message_bytes_max(&self) -> usize {
-        self.port.max_msg_sz as usize
+        self.message_bytes_max
     }
 }
 
@@ -273,14 +291,5 @@ mod tests {
         assert_eq!(gid, gid_of("127.0.0.1".parse().unwrap()));
         assert_eq!(parse_gid("0000:0000"), None);
         assert_eq!(parse_gid("0:0:0:0:0:0:0:0:0"), None);
-    }
-
-    #[test]
-    fn an_adapter_that_is_not_here_is_named_with_those_that_are() {
-        let names = ["mlx5_0".to_owned(), "mlx5_1".to_owned()];
-        let error = Place::choose(&names, Some("rxe7"), "127.0.0.1".parse().unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "no adapter is called rxe7; there are: mlx5_0, mlx5_1");
-        let error = Place::choose(&names, None, "127.0.0.1".parse().unwrap()).unwrap_err();
-        assert!(error.to_string().contains("no adapter has the address 127.0.0.1"), "{error}");
     }
 }

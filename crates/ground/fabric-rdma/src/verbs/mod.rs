@@ -10,7 +10,7 @@ mod objects;
 mod pair;
 
 pub(crate) use abi::{Gid, Wc, wc_opcode, wc_status};
-pub(crate) use adapter::{Adapter, Place, adapters};
+pub(crate) use adapter::{Adapter, Port, names, open_all};
 pub(crate) use library::Library;
 pub(crate) use objects::{Bell, Completions, Domain, Reach, Region};
 pub(crate) use pair::{Pair, PairSettings, Route, Work};

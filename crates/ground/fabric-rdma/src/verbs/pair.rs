@@ -25,6 +25,8 @@ const HOPS: u8 = 64;
 
 /// How a queue pair is made.
 pub(crate) struct PairSettings {
+    /// Port of the adapter.
+    pub(crate) port: u8,
     /// Pieces of work in the send queue, at most.
     pub(crate) sends: usize,
     /// Buffers in the receive queue, at most.
@@ -33,6 +35,8 @@ pub(crate) struct PairSettings {
 
 /// How to reach a peer's queue pair.
 pub(crate) struct Route {
+    /// Our port, and the place of our address in its table.
+    pub(crate) from: (u8, u8),
     /// The peer's address.
     pub(crate) gid: Gid,
     /// The peer's local identifier; 0 on Ethernet.
@@ -100,7 +104,7 @@ impl Pair {
         let pair = Self { domain, _sent: sent, _received: received, qp };
         let attributes = QpAttr {
             qp_state: qps::INIT,
-            port_num: pair.port(),
+            port_num: settings.port,
             qp_access_flags: access::REMOTE_WRITE as u32,
             ..QpAttr::default()
         };
@@ -116,7 +120,7 @@ impl Pair {
 
     /// Connects it to the peer's.
     pub(crate) fn connect(&self, route: &Route) -> Result<(), VerbsError> {
-        let place = self.domain.adapter.place();
+        let (port_num, sgid_index) = route.from;
         let attributes = QpAttr {
             qp_state: qps::RTR,
             path_mtu: route.mtu.into(),
@@ -125,15 +129,10 @@ impl Pair {
             max_dest_rd_atomic: 1,
             min_rnr_timer: UNREADY_WAIT,
             ah_attr: AhAttr {
-                grh: GlobalRoute {
-                    dgid: route.gid,
-                    sgid_index: place.gid_index,
-                    hop_limit: HOPS,
-                    ..GlobalRoute::default()
-                },
+                grh: GlobalRoute { dgid: route.gid, sgid_index, hop_limit: HOPS, ..GlobalRoute::default() },
                 dlid: route.lid,
                 is_global: 1,
-                port_num: place.port,
+                port_num,
                 ..AhAttr::default()
             },
             ..QpAttr::default()
@@ -210,10 +209,6 @@ impl Pair {
         VerbsError::check("post an RDMA send", unsafe {
             (self.domain.adapter.post_send)(self.qp.as_ptr(), first, &raw mut bad)
         })
-    }
-
-    fn port(&self) -> u8 {
-        self.domain.adapter.place().port
     }
 
     fn modify(&self, mut attributes: QpAttr, mask: i32) -> Result<(), VerbsError> {
