@@ -411,9 +411,14 @@ impl Channel {
         &self.core.shared.name
     }
 
-    /// A window to be filled and sent by reference ([`Message::push_shared`]); `None` while all are in use, or without an arena.
+    /// A window to be filled and sent by reference ([`Message::push_shared`]); `None` while all are in use, or without an arena. When none is free, it
+    /// looks once for those that peers have given back.
     pub fn take_window(&self) -> Option<Window> {
-        self.core.arena.as_ref()?.take()
+        let arena = self.core.arena.as_ref()?;
+        arena.take().or_else(|| {
+            self.core.shared.pump().progress();
+            arena.take()
+        })
     }
 
     /// Where the channel stands.
