@@ -3,9 +3,16 @@
 use crate::run::{found, output, root, run, run_with};
 use std::path::PathBuf;
 
-/// A program of a Debian package that is installed as it is: it starts no service by itself.
-const INSTALLED: &[(&str, &str)] =
-    &[("swaks", "swaks"), ("knotd", "knot"), ("strace", "strace"), ("pip3", "python3-pip")];
+/// A program of a Debian package that is installed as it is: it starts no service by itself. The bindings of the fabric are tried with the last three.
+const INSTALLED: &[(&str, &str)] = &[
+    ("swaks", "swaks"),
+    ("knotd", "knot"),
+    ("strace", "strace"),
+    ("pip3", "python3-pip"),
+    ("python3", "python3"),
+    ("gcc", "gcc"),
+    ("nm", "binutils"),
+];
 
 /// Packages whose programs are only unpacked, so that no mail server starts and none conflicts with another.
 const UNPACKED: &[(&str, &str)] = &[("postfix", "usr/sbin/smtp-sink")];

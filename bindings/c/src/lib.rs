@@ -15,7 +15,7 @@
 //! - **C3** Pointers for results are NULL or can be written. Texts end with a zero byte.
 //! - **C4** Callbacks return, and do so by `return`. What is given to `fabric_message_push_external` or `_push_static` stays as it is until it is
 //!   released, or for ever.
-//! - **C5** A handle is entered by one call at a time ([`border::Handle`]): a second one is refused, whether it comes from another thread or from a
+//! - **C5** A handle is entered by one call at a time (`border::Handle`): a second one is refused, whether it comes from another thread or from a
 //!   callback. So a call has the value behind it to itself.
 //! - **C6** What C borrows from a handle (a frame, a window) lies in memory that the value behind it keeps until the handle is freed or the header's
 //!   call ends the loan.
