@@ -7,7 +7,7 @@
 //! - **F1** `head ≤ tail`; only the producer stores `tail`, consumers move `head` by compare-exchange from a value below `tail`.
 //! - **F2** The slots from `tail` on are the producer's; that of a position that a consumer moved `head` past is that consumer's.
 //! - **F3** `tail` is stored with `Release` after the slot is written and loaded with `Acquire` before `head` is moved past it. Who counts the last slot of a
-//!   segment as read retires it; the counts (`AcqRel`) and the entry's store and load order that after all reads.
+//!   segment as read retires it; the counts (`AcqRel`) and the exchanges of the spare order that, and its next use, after all reads.
 
 use super::segments::{SLOTS, Segments};
 use super::{Bounds, Weigh};
@@ -112,7 +112,7 @@ impl<T: Weigh> Fan<T> {
         if outside > 0 {
             self.tail.0.outside.fetch_sub(outside, Ordering::Relaxed);
         }
-        // AcqRel: the last to count has seen all reads, and the producer sees them through the entry.
+        // AcqRel: the last to count has seen all reads, and the producer sees them through the exchange of the spare.
         if slots.read.fetch_add(1, Ordering::AcqRel) as usize == SLOTS - 1 {
             slots.read.store(0, Ordering::Relaxed);
             // SAFETY: all of its slots have been read and counted; nobody comes back to them.

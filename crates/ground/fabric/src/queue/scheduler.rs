@@ -120,20 +120,19 @@ impl Scheduler {
 
     /// Ends the turn and goes round, as often as it takes until someone who has something to send is out of debt.
     fn next_turn(&mut self, ready: &mut impl FnMut(usize) -> bool) -> Option<usize> {
-        // Unspent bytes are lost.
-        self.groups[self.turn].left = self.groups[self.turn].left.min(0);
         let mut places = [None; PRIORITIES.len()];
         let mut rounds = i64::MAX;
         for at in SHARING {
             places[at] = self.groups[at].find(ready);
             if places[at].is_some() {
                 // Whole rounds after which it could still not send.
-                rounds = rounds.min((-self.groups[at].left).max(0) / self.quantum(at));
+                rounds = rounds.min(-self.groups[at].left.min(0) / self.quantum(at));
             }
         }
         if rounds == i64::MAX {
             return None;
         }
+        // Unspent bytes are lost.
         for at in SHARING {
             self.groups[at].left = (self.groups[at].left + rounds * self.quantum(at)).min(0);
         }

@@ -121,8 +121,8 @@ impl<T> Segments<T> {
     /// # Safety
     /// It is the segment of `position`, no thread will use it any more, and its marks are cleared.
     pub(super) unsafe fn retire(&self, position: usize, segment: NonNull<Segment<T>>) {
-        // Release: in a fan, the producer that finds the entry free knows that all is read.
-        self.entry(position).store(ptr::null_mut(), Ordering::Release);
+        // Relaxed: in a line the store of the head comes behind it, in a fan nothing follows from it but that the entry is free.
+        self.entry(position).store(ptr::null_mut(), Ordering::Relaxed);
         self.set_aside(segment);
     }
 
