@@ -1,25 +1,76 @@
-//! Memory windows, rings and doorbells: how bytes and values pass between the threads of a program.
+//! The fabric: messages and windows of memory between threads, processes and machines.
 //!
-//! Every event loop, pool and room uses it. It knows nothing of mail, of sockets or of any async runtime, and it never blocks, except where a
-//! plain thread asks for that ([`Doorbell::wait_thread`]).
+//! A library by itself, used by the mail server and by whoever needs fast queues. It knows nothing of mail or of any async runtime, and blocks only where
+//! a caller says until when. `docs/fabric-guide.md` says what to choose, `docs/formats/fabric.md` what goes over the wire.
+//!
+//! # Layers
 //!
 //! ```text
-//!  socket ─► Window ─fill─► Slice ─┬─► journal        one buffer, many readers, no copy
-//!            (one writer)          └─► delivery       the last Slice gives the window back to its pool
-//!
-//!  loop A ─► LaneSender ─► ring ─► LaneReceiver ─► loop B
-//!                   └──── Ringer ····► Doorbell ────┘   "look now", once per batch
+//!  application      post ─────────────┐            receive        take ─ fill ─ ship / receive       publish · call, answer
+//!                                     │               ▲                    (raw)                     [`publish`] [`request`]
+//!  [`channel`]      Sender ─► queue ─► Pump         Receiver           RawChannel
+//!  [`queue`]                  7 kinds │ Scheduler     ▲ ReceiveReader, 4 kinds
+//!                                     ▼ encoder       │ decoder
+//!  [`tli`]          Outlet: take, ship, lend        Inlet: receive, dispose, borrow     Tether: ring, look, death
+//!                       │ filters                     ▲ [`filter`]
+//!  transports       [`inproc`] · [`ipc`] · tcp, vsock (`fabric-net`) · rdma (`fabric-rdma`) · signed modules (`fabric-modules`)
+//!                       │                             ▲
+//!  memory           TxWindow ─────── [`wire`] ──── RxWindow        [`Window`], [`Slice`] of an [`Arena`] or a [`WindowPool`]
+//!                                  [`memory`]
+//!  ground           [`ring()`] · [`lane()`] · [`doorbell()`] · [`sync`]
 //! ```
 //!
-//! - [`WindowPool`], [`Window`], [`Slice`]: memory that is written once and shared by reference.
-//! - [`ring()`]: bounded queue of one producer and one consumer.
+//! Calls go down by window, not by message: between two windows a channel lays messages into memory and reads them there. Each layer can be used without
+//! those above it: the event loops of the mail server use the ground alone.
+//!
+//! - [`Channel`](channel::Channel), [`Message`]: the usual door. [`channel::RawChannel`]: windows only.
+//! - [`WindowPool`], [`Window`], [`Slice`]: memory that is written once and shared by reference. [`Arena`]: such memory that peers can map.
+//! - [`ring()`]: bounded queue of one producer and one consumer. [`lane()`]: ring, doorbell and overflow together: keeps order, loses nothing.
 //! - [`doorbell()`]: wakes the task or thread that looks after any number of rings.
-//! - [`lane()`]: ring, doorbell and overflow together: keeps order, loses nothing.
-//! - [`sync`]: the one place that atomics and cells come from, so that loom can check them.
+//!
+//! # Memory ordering
+//!
+//! All atomics come from [`sync`], so that loom checks what follows (`tests/loom.rs`, `tests/queue_loom.rs`; each was seen to fail with its ordering
+//! weakened). There are three arguments, used again and again.
+//!
+//! **1. Publication: one store makes whole what lies behind it.** The writer fills memory by plain stores and then stores one word with release; the reader
+//! loads that word with acquire, and what it finds behind it is complete. Whoever dies in between has published nothing.
+//!
+//! | word | published by it | taken back by |
+//! |---|---|---|
+//! | the first word of a message ([`wire`]) | its body, and the zero behind it | `disposed` of its window |
+//! | the sequence in a window's header | the header, and the zero of its first message | `disposed` |
+//! | the tail of a ring, the state of a queue's slot | the value in the slot | the head, the slot's next state |
+//! | `returned` of `ipc:` | the entry in the ring of returned leases | the entry is used again when its lease is lent again |
+//! | `read`, `disposed` | that the reader has left those bytes (release), so that the writer (acquire) may write them again | |
+//!
+//! A word has one writer, or is changed by compare-exchange alone. Counts only grow, so a reader that sees an old one waits longer than it must and never does
+//! harm.
+//!
+//! **2. Wake-ups: store, full fence, load, on both sides.** Who is about to sleep says so, fences, and looks once more at everything that could have come; who has
+//! published something fences, and looks whether someone sleeps. Of the two looks at least one sees the other's store (in every order of the two fences), so
+//! nobody sleeps beside something that is there. Release and acquire do not suffice: each side reads what the other writes, and both reads could come
+//! before both writes.
+//!
+//! | something came | someone sleeps | where |
+//! |---|---|---|
+//! | a message, a window | the peer's `sleep` word | [`TxWindow::peer_sleeps`](tli::TxWindow::peer_sleeps), [`ipc::PeerSleep`] with [`ipc::SleepWord`] |
+//! | a window given back, messages read | `wants` of the peer | `ipc`: inlet and outlet |
+//! | a value in a ring or lane | the doorbell's state | [`Doorbell`] and [`Ringer`] |
+//! | a message in a queue, a turn's result | the driver, the waiting receiver or poster | `channel::shared`, W1 to W3 |
+//!
+//! A sleep has a number, and a ring is for that number: who was rung once need not be rung again, and a ring that comes late wakes in vain at worst.
+//!
+//! **3. The last one out.** Counts of holders ([`Slice`], windows, handles) are raised relaxed, since who raises has one already; they are lowered with
+//! release, and who lowers the last acquires: all that others read or wrote lies before what it does with the memory.
+//!
+//! What another *process* writes is never ordered by our promises alone. Each word of a peer is copied once, the copy is checked, and the copy is used; bytes that
+//! it can still write are copied out by instructions that the compiler does not see into ([`memory`], M2), and no reference to them exists.
 //!
 //! # Budgets
 //!
 //! Uncontended, on one core of a 2020s server; an *atomic* is a locked read-modify-write or a full fence, plain loads and stores are free of charge.
+//! Those of channels, queues and transports stand in their modules.
 //!
 //! | operation | atomics | budget | measured |
 //! |---|---|---|---|
@@ -35,7 +86,7 @@
 //!
 //! (`cargo bench -p fabric`; two virtual CPUs of a shared server, 2026.) A lane with a room bell adds a fence to each `pop` or `drain`.
 //!
-//! Nothing here allocates, except a window that the free list does not hold, a [`Slice`] of its own memory, and a lane's overflow.
+//! The ground allocates nothing, except a window that the free list does not hold, a [`Slice`] of its own memory, and a lane's overflow.
 
 #[cfg(not(loom))]
 pub mod arena;
@@ -78,3 +129,8 @@ pub use slice::Slice;
 #[cfg(not(loom))]
 pub use uri::{Uri, UriError};
 pub use window::{PoolStats, Window, WindowPool};
+
+/// The guide's examples, run with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/fabric-guide.md")]
+pub struct Guide;

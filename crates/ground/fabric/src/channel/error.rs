@@ -93,6 +93,8 @@ impl fmt::Display for Loss {
     }
 }
 
+impl std::error::Error for Loss {}
+
 impl fmt::Display for PostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "channel {}: {}", self.channel, self.why)
