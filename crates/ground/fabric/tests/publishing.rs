@@ -303,7 +303,8 @@ fn a_publisher_without_a_thread_is_driven_by_its_caller() {
 /// Where the process that is to be killed finds its publisher.
 const VICTIM_ADDRESS: &str = "FABRIC_PUBLISHING_VICTIM";
 
-/// In a process of its own ([`victim`]): keeps what it hears until it is killed. Without the address there is nobody to be, and nothing is tested here.
+/// In a process of its own ([`victim`]): keeps what it hears until it is killed. Without the address there is nobody to be, and nothing is tested
+/// here.
 #[test]
 fn victim_process() {
     let Ok(address) = std::env::var(VICTIM_ADDRESS) else { return };

@@ -251,3 +251,14 @@ fn queues_of_one_producer_or_consumer_have_one() {
 fn a_queue_for_nothing_is_refused() {
     input::<u32>(QueueKind::MultiBounded { capacity: 0, full: Full::Block }, 1 << 20);
 }
+
+#[test]
+fn bounds_beyond_all_memory_cost_none() {
+    let kind = QueueKind::MultiBounded { capacity: usize::MAX, full: Full::DiscardOldest };
+    let (writer, mut reader) = input::<u32>(kind, usize::MAX);
+    assert_eq!(writer.push(7, None), Ok(Pushed::Queued));
+    assert_eq!(reader.pop(), Some(7));
+    let (writer, mut reader) = receive::<u32>(ReceiveKind::MultiUnbounded, usize::MAX);
+    assert_eq!(writer.push(7), Ok(Pushed::Queued));
+    assert_eq!(reader.pop(), Some(7));
+}

@@ -1,7 +1,7 @@
 //! Publishing: one message, many readers, none of whom can hold up the others.
 //!
-//! A [`Publisher`] listens at one address; every [`Subscriber`] that connects has a link of its own, with windows, credit and leases of its own. What lies in
-//! the publisher's arena is written once and lent to all of them: the window is free again when the last has let go of it.
+//! A [`Publisher`] listens at one address; every [`Subscriber`] that connects has a link of its own, with windows, credit and leases of its own.
+//! What lies in the publisher's arena is written once and lent to all of them: the window is free again when the last has let go of it.
 //!
 //! ```text
 //!                       ┌─► queue ─► link ─► Subscriber      in time: every message

@@ -1,8 +1,8 @@
 //! A line whose producers make room by taking the oldest value out: bounded queues that discard the oldest.
 //!
-//! The consumer's place is taken for an instant, by the consumer for each value, by a producer for each value it discards. Nobody waits for it: a producer
-//! that finds it taken goes over the bound, up to twice, and the consumer discards what is over; a consumer that finds it taken finds nothing for now, and
-//! the producer that had it comes to the consumer's work after its own push, as everyone who pushes does.
+//! The consumer's place is taken for an instant, by the consumer for each value, by a producer for each value it discards. Nobody waits for it: a
+//! producer that finds it taken goes over the bound, up to twice, and the consumer discards what is over; a consumer that finds it taken finds
+//! nothing for now, and the producer that had it comes to the consumer's work after its own push, as everyone who pushes does.
 //!
 //! Invariants (R1 to R4 are those of `line`):
 //! - **D1** The cursor is reached by the thread alone that turned `taken` from false to true, until it turns it back.

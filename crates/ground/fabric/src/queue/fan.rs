@@ -1,13 +1,13 @@
 //! A fan: values of one producer for many consumers; each goes to one of them, the oldest first.
 //!
-//! The receive queues of many consumers are made of it. It never blocks; a consumer that is suspended between its claim and its count keeps one segment from
-//! being used again, which the producer takes for "full" when it comes round to it, and delays no other consumer.
+//! The receive queues of many consumers are made of it. It never blocks; a consumer that is suspended between its claim and its count keeps one
+//! segment from being used again, which the producer takes for "full" when it comes round to it, and delays no other consumer.
 //!
 //! Invariants (S1 to S3 are those of `segments`):
 //! - **F1** `head ≤ tail`; only the producer stores `tail`, consumers move `head` by compare-exchange from a value below `tail`.
 //! - **F2** The slots from `tail` on are the producer's; that of a position that a consumer moved `head` past is that consumer's.
-//! - **F3** `tail` is stored with `Release` after the slot is written and loaded with `Acquire` before `head` is moved past it. Who counts the last slot of a
-//!   segment as read retires it; the counts (`AcqRel`) and the exchanges of the spare order that, and its next use, after all reads.
+//! - **F3** `tail` is stored with `Release` after the slot is written and loaded with `Acquire` before `head` is moved past it. Who counts the
+//!   last slot of a segment as read retires it; the counts (`AcqRel`) and the exchanges of the spare order that, and its next use, after all reads.
 
 use super::segments::{SLOTS, Segments};
 use super::{Bounds, Weigh};

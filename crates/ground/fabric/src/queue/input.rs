@@ -1,6 +1,7 @@
 //! An input queue: what senders push and the channel's pump pops. One type for all kinds.
 //!
-//! The [`Writer`] goes into the application's sender, the [`Reader`] into the pump, whose lock makes sure that one thread at a time has it. Neither blocks.
+//! The [`Writer`] goes into the application's sender, the [`Reader`] into the pump, whose lock makes sure that one thread at a time has it. Neither
+//! blocks.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,11 +14,11 @@ use super::{Bounds, Full, PushError, Pushed, QueueKind, QueueStats, Refused, Wei
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Makes an input queue of that kind; `bytes_max` is its budget ([`BYTES_MAX`](super::BYTES_MAX) is usual). Allocates its directory of 8 bytes for each 64
-/// values that the bounds allow, and memory for values when they come.
+/// Makes an input queue of that kind; `bytes_max` is its budget ([`BYTES_MAX`](super::BYTES_MAX) is usual). Allocates its directory of 8 bytes for
+/// each 64 values that the bounds allow, and memory for values when they come.
 ///
 /// # Panics
-/// When a capacity is 0 or over an eighth of the address space.
+/// When a capacity is 0.
 pub fn input<T: Send + Weigh>(kind: QueueKind, bytes_max: usize) -> (Writer<T>, Reader<T>) {
     let bounds = |capacity| Bounds::new::<T>(capacity, bytes_max);
     let line = |capacity| Line::new(bounds(capacity), 0);
@@ -192,7 +193,8 @@ impl<T: Send + Weigh> Reader<T> {
         }
     }
 
-    /// Looks at the oldest value: what [`Self::pop`] or [`Self::skip`] takes next. From a queue that replaces or discards it is out of reach from now on.
+    /// Looks at the oldest value: what [`Self::pop`] or [`Self::skip`] takes next. From a queue that replaces or discards it is out of reach from
+    /// now on.
     #[inline]
     pub fn peek(&mut self) -> Option<&T> {
         match &self.input.form {

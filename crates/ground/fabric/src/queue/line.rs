@@ -1,14 +1,14 @@
 //! A line: values of one or many producers for one consumer, in the order of their claims.
 //!
-//! The input queues without tags are made of it, and receive queues of one consumer. It never blocks; a producer that is suspended between its claim and its
-//! mark hides the values behind its own until it goes on, and delays no other producer.
+//! The input queues without tags are made of it, and receive queues of one consumer. It never blocks; a producer that is suspended between its
+//! claim and its mark hides the values behind its own until it goes on, and delays no other producer.
 //!
 //! Invariants (S1 to S3 are those of `segments`):
 //! - **R1** `head ≤ tail ≤ head + values`: a position is claimed only while `tail - head < values` for a head that was read before.
 //! - **R2** The slot of a claimed position belongs to its producer until it is marked, then to the consumer until `head` passes it.
-//! - **R3** `written` is stored with `Release` after the value and loaded with `Acquire` before it is read. The consumer clears the mark, and retires a
-//!   segment whose last slot it has read, before it stores `head` with `Release`; a producer claims after loading `head` with `Acquire`, directly or by way
-//!   of `head_seen`.
+//! - **R3** `written` is stored with `Release` after the value and loaded with `Acquire` before it is read. The consumer clears the mark, and
+//!   retires a segment whose last slot it has read, before it stores `head` with `Release`; a producer claims after loading `head` with `Acquire`,
+//!   directly or by way of `head_seen`.
 //! - **R4** A line of one producer is claimed by that producer alone, one of many by compare-exchange. Which it is does not change.
 
 use std::ptr::NonNull;

@@ -16,7 +16,7 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 /// Makes a receive queue of that kind; `bytes_max` is its budget ([`BYTES_MAX`](super::BYTES_MAX) is usual).
 ///
 /// # Panics
-/// When a capacity is 0 or over an eighth of the address space.
+/// When a capacity is 0.
 pub fn receive<T: Send + Weigh>(kind: ReceiveKind, bytes_max: usize) -> (ReceiveWriter<T>, ReceiveReader<T>) {
     let bounds = |capacity| Bounds::new::<T>(capacity, bytes_max);
     let (form, full) = match kind {
@@ -131,8 +131,8 @@ impl<T: Send + Weigh> ReceiveWriter<T> {
         Ok(Pushed::DiscardedNewest)
     }
 
-    /// Looks for room, and takes the oldest values out where the queue is of that kind. `None`: there is none; also when a consumer is suspended in the
-    /// segment that comes next.
+    /// Looks for room, and takes the oldest values out where the queue is of that kind. `None`: there is none; also when a consumer is suspended in
+    /// the segment that comes next.
     ///
     /// # Safety
     /// As of [`Fan::has_room`].

@@ -2,9 +2,9 @@
 //!
 //! The channel's pump asks it for each message. It is pure: it knows queues by number, and whether they have something by asking.
 //!
-//! The five share *bytes*, by a round robin with debts: a priority whose turn begins is given [`QUANTUM_BYTES`] times its weight and keeps the turn until it
-//! has spent them or has nothing to send. The last message of a turn may spend more than is left; the debt is kept for the turns that follow. What is not spent
-//! is lost, so that nobody saves up while idle. Within a priority the queues take turns message by message.
+//! The five share *bytes*, by a round robin with debts: a priority whose turn begins is given [`QUANTUM_BYTES`] times its weight and keeps the turn
+//! until it has spent them or has nothing to send. The last message of a turn may spend more than is left; the debt is kept for the turns that
+//! follow. What is not spent is lost, so that nobody saves up while idle. Within a priority the queues take turns message by message.
 
 use super::{PRIORITIES, Priority, Weights};
 

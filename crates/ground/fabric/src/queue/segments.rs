@@ -73,11 +73,7 @@ pub(super) struct Segments<T> {
 
 impl<T> Segments<T> {
     /// For positions in hand of up to `values` in a row.
-    ///
-    /// # Panics
-    /// When they are over an eighth of the address space.
     pub(super) fn new(values: usize) -> Self {
-        assert!(values <= usize::MAX / 8, "a queue of {values} values");
         let entries = (values.div_ceil(SLOTS) + 1).next_power_of_two();
         let directory = (0..entries).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
         Self { directory, spare: AtomicPtr::new(ptr::null_mut()) }

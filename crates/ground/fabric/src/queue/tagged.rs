@@ -1,8 +1,8 @@
 //! Values of which a newer one replaces the queued one of its tag, in that one's place.
 //!
-//! The tagged input queues are made of it. Replacing needs the tag's place and the value there to change together, while the consumer may be taking just that
-//! one: lock-free, it would take a state for each slot and a concurrent map. A mutex that is held for one look-up and one move does the same work in less time.
-//! Nothing is dropped, allocated for a value, or weighed while it is held; only the deque and the map may grow.
+//! The tagged input queues are made of it. Replacing needs the tag's place and the value there to change together, while the consumer may be taking
+//! just that one: lock-free, it would take a state for each slot and a concurrent map. A mutex that is held for one look-up and one move does the
+//! same work in less time. Nothing is dropped, allocated for a value, or weighed while it is held; only the deque and the map may grow.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::DerefMut;

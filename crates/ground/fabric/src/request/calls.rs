@@ -86,7 +86,8 @@ impl Calls {
         Self::build(channel, Some(receiver), Priority::Normal, OUTSTANDING_MAX)
     }
 
-    /// Asks over `channel`, whose receiver the application keeps: it passes what it receives to [`Self::handle`], and losses to [`Self::handle_loss`].
+    /// Asks over `channel`, whose receiver the application keeps: it passes what it receives to [`Self::handle`], and losses to
+    /// [`Self::handle_loss`].
     pub fn fed(channel: &Channel) -> Self {
         Self::build(channel, None, Priority::Normal, OUTSTANDING_MAX)
     }

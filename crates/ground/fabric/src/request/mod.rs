@@ -9,17 +9,18 @@
 //!  drop(Call) ─── Cancel 7 ────►                    ───► Reply::is_cancelled
 //! ```
 //!
-//! - A correlation is a slot in the asker's table and a generation, which no earlier call of that slot had; the first generation is random, so that an
-//!   answer that was meant for an earlier process names nothing in a later one. An answer that comes late is dropped.
-//! - A [`Call`] that is dropped, or whose deadline passes, sends a `Cancel` if there is room for it. A [`Reply`] that is dropped sends one, too: no answer
-//!   will come, and the asker need not wait for its deadline.
+//! - A correlation is a slot in the asker's table and a generation, which no earlier call of that slot had; the first generation is random, so
+//!   that an answer that was meant for an earlier process names nothing in a later one. An answer that comes late is dropped.
+//! - A [`Call`] that is dropped, or whose deadline passes, sends a `Cancel` if there is room for it. A [`Reply`] that is dropped sends one, too:
+//!   no answer will come, and the asker need not wait for its deadline.
 //! - When a peer is gone, all calls fail at once; a channel that looks for another peer can be asked again.
 //!
-//! No thread belongs to it. Of those that wait for answers one leads: it receives for all, gives each its answer and wakes it, and hands the lead to the next
-//! when it has its own. Threads ([`Call::wait`]) and tasks (`Call` is a `Future`) may wait for calls of the same channel at the same time.
+//! No thread belongs to it. Of those that wait for answers one leads: it receives for all, gives each its answer and wakes it, and hands the lead
+//! to the next when it has its own. Threads ([`Call::wait`]) and tasks (`Call` is a `Future`) may wait for calls of the same channel at the same
+//! time.
 //!
-//! Budget for a call and its answer beyond the two messages: no allocation of its own once the tables have grown, two short mutexes at each end, and one
-//! wake-up for an answer that another one received.
+//! Budget for a call and its answer beyond the two messages: no allocation of its own once the tables have grown, two short mutexes at each end,
+//! and one wake-up for an answer that another one received.
 //!
 //! ```
 //! # use fabric::channel::{Channel, Deadline};
