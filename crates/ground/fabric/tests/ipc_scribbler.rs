@@ -406,7 +406,11 @@ fn a_scribbler_ends_its_own_link_and_nothing_else() {
                 let mut listener = open(&dir.uri(), &settings);
                 let _child = second("a_scribbler_ends_its_own_link_and_nothing_else", dir.socket().to_str().unwrap());
                 let (mut links, mut violations, read) = (0, 0, AtomicU64::new(0));
-                while begun.elapsed() < TIME {
+                // On a busy machine it takes longer until enough has happened.
+                let enough = |links: u32, violations: u32, read: &AtomicU64| {
+                    links > 20 && violations > 10 && read.load(Ordering::Relaxed) > 20
+                };
+                while begun.elapsed() < TIME || (begun.elapsed() < PATIENCE && !enough(links, violations, &read)) {
                     match listener.poll(Instant::now()).unwrap() {
                         Attempt::Met(mut link) => {
                             links += 1;
@@ -431,5 +435,5 @@ fn a_scribbler_ends_its_own_link_and_nothing_else() {
     stop.store(true, Ordering::Relaxed);
     let (numbers, longest) = honest.join().unwrap();
     println!("honest link: {numbers} messages, the longest took {longest:?}");
-    assert!(numbers > 10_000 && longest < Duration::from_secs(1), "{numbers}, {longest:?}");
+    assert!(numbers > 10_000 && longest < Duration::from_secs(2), "{numbers}, {longest:?}");
 }

@@ -259,9 +259,11 @@ impl Reading {
     }
 }
 
-/// What a second process was started for, when this is one.
+/// What a second process was started for, when this is one. It ends with the thread that started it, however that ends.
 pub(crate) fn part() -> Option<String> {
-    std::env::var("FABRIC_TEST_PART").ok()
+    let part = std::env::var("FABRIC_TEST_PART").ok()?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).expect("it can be told");
+    Some(part)
 }
 
 /// Starts this test, by its name, in a second process, which finds `part` by [`part`].
