@@ -51,10 +51,10 @@
 //! |---|---|---|---|
 //! | message committed, read | 0 | 0 | none here |
 //! | burst of messages ([`TxWindow::peer_sleeps`](crate::tli::TxWindow::peer_sleeps)) | 0 | 1 fence | |
-//! | window taken and shipped | 0 | 7 (counts of the mapping, one fence) | none |
+//! | window taken and shipped | 0 | 9 (counts of the mappings, one fence) | none |
 //! | window received and disposed of | 0 | 5 (counts of the mapping, one fence) | none |
 //! | batch of messages acknowledged ([`Inlet::read`](crate::tli::Inlet::read)) | 0 | 1 fence | |
-//! | lease lent and returned | 0 | 9 (counts, a lock, one fence) | none |
+//! | lease lent, borrowed and returned | 0 | 13 (counts, a lock, one fence) | none |
 //! | ring of a peer that sleeps, once for each sleep | 1 | 1 more | |
 //! | going to sleep and getting up | those of the sleeper | 3 | |
 //!

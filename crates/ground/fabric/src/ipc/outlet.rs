@@ -121,7 +121,7 @@ impl SharedOutlet {
 
     /// Takes back the leases that the peer has returned.
     fn collect(&mut self) -> Result<(), PeerGone> {
-        let theirs = Arc::clone(&self.tether.theirs);
+        let theirs = &self.tether.theirs;
         let written = theirs.get(layout::RETURNED);
         if written == self.returned {
             return Ok(());
