@@ -109,6 +109,7 @@ impl Address {
     }
 
     /// The name of the host that was asked for, for the check of certificates.
+    #[cfg(any(test, feature = "tls"))]
     pub(crate) fn host(&self) -> String {
         match &self.place {
             Place::Tcp { host, .. } => host.trim_matches(['[', ']']).to_owned(),

@@ -25,8 +25,8 @@ use crate::memory::Memory;
 use crate::slice::Slice;
 use crate::sync::Padded;
 use crate::tli::{
-    Attempt, Borrowed, Capabilities, Connector, Inlet, Lane, Limits, Link, LinkSettings, OpenError, Outlet, PROVIDERS,
-    Peer, PeerGone, Provider, Reason, Role, RxWindow, Tether, TxWindow, Violation,
+    Attempt, Borrowed, Capabilities, Connector, Inlet, LANES, Lane, Limits, Link, LinkSettings, OpenError, Outlet,
+    PROVIDERS, Peer, PeerGone, Provider, Reason, Role, RxWindow, Tether, TxWindow, Violation,
 };
 use crate::uri::{Uri, UriError};
 use crate::wire::{Descriptor, WindowHeader};
@@ -287,16 +287,27 @@ struct InprocInlet {
     next: [u64; 2],
 }
 
+impl InprocInlet {
+    /// There is no further window of a lane. Is there ever?
+    fn nothing(&self) -> Result<Option<RxWindow>, PeerGone> {
+        let finished = || self.end.other().finished.load(Ordering::Acquire).then(|| self.end.gone(Reason::Closed));
+        let Some(gone) = self.end.check().err().or_else(finished) else { return Ok(None) };
+        // Looked at after the end, so that what was published before it is seen. Windows that are still being read may hold messages.
+        let more = LANES.iter().any(|lane| {
+            let (sent, next) = (&self.end.other().lanes[index(*lane)], self.next[index(*lane)]);
+            sent.head.0.load(Ordering::Relaxed) != next || sent.slot(next).load(16) == next + 1
+        });
+        if more { Ok(None) } else { Err(gone) }
+    }
+}
+
 impl Inlet for InprocInlet {
     fn receive(&mut self, lane: Lane) -> Result<Option<RxWindow>, PeerGone> {
         let sent = &self.end.other().lanes[index(lane)];
         let number = self.next[index(lane)];
         let slot = sent.slot(number);
         if slot.load(16) != number + 1 {
-            return self.end.check().map(|()| None).or_else(|gone| {
-                // Published between the first look and its end.
-                if slot.load(16) == number + 1 { Ok(None) } else { Err(gone) }
-            });
+            return self.nothing();
         }
         self.next[index(lane)] = number + 1;
         // SAFETY: the writer is this process's outlet, which keeps what it committed (T2).

@@ -1,14 +1,17 @@
 //! A receive queue with its decoder: for channels whose receivers share a queue, or that never hold the sender back.
 //!
-//! Whoever takes turns fills it; receivers take from it.
+//! Whoever takes turns fills it; receivers take from it. That a peer is gone lies beside the queue, so that no discarding takes it away: it is told when
+//! all that was queued before it has left.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::error::Loss;
 use super::intake::{Found, Intake};
 use super::shared::Shared;
 use super::view::Received;
-use crate::queue::{PushError, ReceiveWriter, Weigh};
+use crate::queue::{PushError, ReceiveReader, ReceiveWriter, Weigh};
 
 /// Messages that are decoded in one go.
 const FILL_BUDGET: usize = 1024;
@@ -18,37 +21,72 @@ pub(super) struct Inbox {
     inner: Mutex<Filling>,
     /// The queue was full when it was filled last.
     starved: AtomicBool,
+    /// Losses not told yet, each with the number of messages that were queued before it.
+    losses: Mutex<VecDeque<(u64, Loss)>>,
+    untold: AtomicUsize,
+    /// Links that may still have something, and the message that found no room.
+    sources: AtomicUsize,
+    /// Arrivals taken over so far.
+    seen: AtomicU64,
 }
 
 struct Filling {
     intake: Intake,
-    writer: ReceiveWriter<Arrival>,
+    writer: ReceiveWriter<Received>,
     /// Found no room, and is tried first the next time.
-    waiting: Option<Arrival>,
-    seen: u64,
+    waiting: Option<Received>,
 }
 
-/// What lies in a receive queue.
-pub(super) enum Arrival {
+/// What comes next from the links.
+enum Arrival {
     Message(Received),
-    Lost(super::error::Loss),
+    Lost(Loss),
 }
 
-impl Weigh for Arrival {
+impl Weigh for Received {
     fn bytes_outside(&self) -> usize {
-        match self {
-            Self::Message(received) => received.payload_bytes(),
-            Self::Lost(_) => 0,
-        }
+        self.payload_bytes()
     }
 }
 
 impl Inbox {
-    pub(super) fn new(writer: ReceiveWriter<Arrival>) -> Self {
+    pub(super) fn new(writer: ReceiveWriter<Received>) -> Self {
         Self {
-            inner: Mutex::new(Filling { intake: Intake::new(), writer, waiting: None, seen: 0 }),
+            inner: Mutex::new(Filling { intake: Intake::new(), writer, waiting: None }),
             starved: AtomicBool::new(false),
+            losses: Mutex::new(VecDeque::new()),
+            untold: AtomicUsize::new(0),
+            sources: AtomicUsize::new(0),
+            seen: AtomicU64::new(0),
         }
+    }
+
+    /// Whether a loss is to be told, now or when more has left the queue.
+    pub(super) fn has_loss(&self) -> bool {
+        self.untold.load(Ordering::Acquire) > 0
+    }
+
+    /// The loss before which everything has left the queue of `reader`; says so once.
+    pub(super) fn due_loss(&self, reader: &ReceiveReader<Received>) -> Option<Loss> {
+        if !self.has_loss() {
+            return None;
+        }
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order, too little is counted as having left, never too much.
+        let posted = reader.stats().posted;
+        let left = posted.saturating_sub(reader.len() as u64);
+        let (before, _) = losses.front()?;
+        if *before > left {
+            return None;
+        }
+        let (_, loss) = losses.pop_front()?;
+        self.untold.store(losses.len(), Ordering::Release);
+        Some(loss)
+    }
+
+    /// Whether nothing comes from the links that arrived until `arrived`. What they had is in the queue then, or was told.
+    pub(super) fn is_over(&self, arrived: u64) -> bool {
+        self.seen.load(Ordering::Acquire) == arrived && self.sources.load(Ordering::Acquire) == 0 && !self.has_loss()
     }
 
     /// Whether the queue was full; says so once.
@@ -60,18 +98,29 @@ impl Inbox {
     pub(super) fn fill(&self, shared: &Shared) -> bool {
         let mut filling = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let filling = &mut *filling;
-        if filling.seen != shared.arrived.load(Ordering::Acquire) {
-            filling.seen = shared.arrived.load(Ordering::Acquire);
+        let arrived = shared.arrived.load(Ordering::Acquire);
+        if self.seen.load(Ordering::Relaxed) != arrived {
             shared.take_arrivals().into_iter().for_each(|source| filling.intake.add(source));
         }
         let mut any = false;
         let mut more = true;
         for _ in 0..FILL_BUDGET {
-            let Some(arrival) = filling.waiting.take().or_else(|| next(&mut filling.intake, shared)) else {
-                more = false;
-                break;
+            let waiting = filling.waiting.take().map(Arrival::Message);
+            let received = match waiting.or_else(|| next(&mut filling.intake, shared)) {
+                Some(Arrival::Message(received)) => received,
+                Some(Arrival::Lost(loss)) => {
+                    let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+                    losses.push_back((filling.writer.stats().posted, loss));
+                    self.untold.store(losses.len(), Ordering::Release);
+                    any = true;
+                    continue;
+                }
+                None => {
+                    more = false;
+                    break;
+                }
             };
-            match filling.writer.push(arrival) {
+            match filling.writer.push(received) {
                 Ok(_) => any = true,
                 Err(refused) if refused.why == PushError::Full => {
                     filling.waiting = Some(refused.value);
@@ -84,6 +133,8 @@ impl Inbox {
             }
         }
         filling.intake.settle();
+        self.sources.store(filling.intake.sources() + usize::from(filling.waiting.is_some()), Ordering::Release);
+        self.seen.store(arrived, Ordering::Release);
         if any {
             shared.wake_receiver();
         }

@@ -223,6 +223,11 @@ impl Intake {
         self.sources.is_empty()
     }
 
+    /// Links that may have something.
+    pub(super) fn sources(&self) -> usize {
+        self.sources.len()
+    }
+
     /// Whether a message lies ready, or something is wrong that the next look will tell.
     pub(super) fn has_message(&mut self) -> bool {
         self.sources.iter_mut().any(|source| source.peek(BULK).is_some() || !matches!(source.next(), Ok(None)))
@@ -372,10 +377,6 @@ impl Intake {
         if let Some(window) = source.lanes[place.lane].window.as_mut() {
             window.advance(place.word.length as usize);
             self.passed(place);
-            let source = &mut self.sources[place.source];
-            if source.lanes[place.lane].window.as_ref().is_some_and(|window| window.word() == END) {
-                source.next_window(place.lane);
-            }
         }
     }
 
@@ -407,11 +408,16 @@ impl Intake {
         }
         let source = &mut self.sources[source];
         source.lanes[lane].read += 1;
-        if source.lanes[lane].read - source.lanes[lane].reported >= REPORT_EVERY {
-            source.report(lane);
-        } else if source.lanes[lane].window.as_ref().is_none_or(|window| window.word() == 0) {
+        match source.lanes[lane].window.as_ref().map_or(0, RxWindow::word) {
             // The last for now: the receiver may not come back for long, so who waits for this to be read is told.
-            source.settle();
+            0 => source.settle(),
+            // The last of its window, perhaps of all.
+            END => {
+                source.settle();
+                source.next_window(lane);
+            }
+            _ if source.lanes[lane].read - source.lanes[lane].reported >= REPORT_EVERY => source.report(lane),
+            _ => {}
         }
     }
 

@@ -317,15 +317,16 @@ impl ChannelBuilder {
         };
         let system = |operation| move |source| OpenError::System { uri: name, operation, source };
         let shared = Arc::new(Shared::new(parts).map_err(system.clone()("eventfd"))?);
-        if self.progress == Progress::Service {
+        let (service, drives) = if self.progress == Progress::Service {
             let served = Arc::clone(&shared);
             let builder = thread::Builder::new().name("fabric".to_owned()).stack_size(256 << 10);
-            builder.spawn(move || served.serve()).map_err(system("spawn a thread"))?;
+            (Some(builder.spawn(move || served.serve()).map_err(system("spawn a thread"))?), Drives::No)
         } else {
             shared.turn_now();
-        }
-        let drives = if self.progress == Progress::Service { Drives::No } else { Drives::Yes };
-        let core = Arc::new(Core { shared, arena: self.settings.arena, waiting: self.waiting, drives, lends });
+            (None, Drives::Yes)
+        };
+        let (arena, waiting) = (self.settings.arena, self.waiting);
+        let core = Arc::new(Core { shared, arena, waiting, drives, lends, service });
         let receiver = match reader {
             None => Receiver::direct(Arc::clone(&core)),
             Some(reader) => Receiver::queued(Arc::clone(&core), reader),
@@ -362,6 +363,7 @@ struct Core {
     waiting: Waiting,
     drives: Drives,
     lends: Lends,
+    service: Option<thread::JoinHandle<()>>,
 }
 
 impl Core {
@@ -383,6 +385,12 @@ impl Drop for Core {
         self.shared.set_phase(Phase::Closed);
         self.shared.pump().finish();
         self.shared.stop();
+        // It ends at once, and with it go addresses and files: whoever drops the last handle may end the process. (A task that is dropped by its
+        // waker may drop it on the service thread itself.)
+        if let Some(service) = self.service.take().filter(|service| service.thread().id() != thread::current().id()) {
+            // It does not panic; if it did, nothing is left to be done.
+            let _ = service.join();
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Pump {
     /// A message that was taken from its queue and found no room, by lane.
     held: [Option<(usize, Message)>; 2],
     losses: VecDeque<(Arc<dyn Tether>, Loss)>,
+    /// The last of all, also after a receiver has asked for it.
+    last_loss: Option<Loss>,
     /// Whether every link shows messages on commit, so that posters may encode by themselves.
     pub(super) direct: bool,
     pub(super) messages: u64,
@@ -85,6 +87,7 @@ impl Pump {
             scheduler: Scheduler::new(weights),
             held: [None, None],
             losses: VecDeque::new(),
+            last_loss: None,
             direct: false,
             messages: 0,
             bytes: 0,
@@ -233,6 +236,7 @@ impl Pump {
         if self.losses.len() == LOSSES_MAX {
             self.losses.pop_front();
         }
+        self.last_loss = Some(loss.clone());
         self.losses.push_back((link.tether, loss));
         self.lost_links += 1;
         if self.outgoing.is_empty() { Fate::NoLink } else { Fate::NoRoom }
@@ -250,7 +254,7 @@ impl Pump {
 
     /// The loss recorded last.
     pub(super) fn last_loss(&self) -> Option<&Loss> {
-        self.losses.back().map(|(_, loss)| loss)
+        self.last_loss.as_ref()
     }
 
     /// Moves up to `budget` messages from the queues into windows.
@@ -263,6 +267,7 @@ impl Pump {
                 blocked[index(lane)] = true;
             }
         }
+        let mut urgent = false;
         for _ in 0..budget {
             let queues = &mut self.queues;
             let ready = |number: usize| {
@@ -276,6 +281,10 @@ impl Pump {
             let queue = self.queues[number].as_mut().expect("it was picked");
             let lane = lane_of(queue.priority);
             let Some(message) = queue.reader.pop() else { continue };
+            // Urgent messages do not wait in an open window until the others behind them are laid.
+            if std::mem::replace(&mut urgent, lane == Lane::Urgent) && !urgent {
+                self.ship_or_ring();
+            }
             if !self.move_one(lane, number, message) {
                 blocked[index(lane)] = true;
             }

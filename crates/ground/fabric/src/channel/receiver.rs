@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::deadline::Deadline;
 use super::error::ReceiveError;
-use super::inbox::Arrival;
+use super::inbox::Inbox;
 use super::intake::{Found, Intake, Place};
 use super::shared::{Drives, Phase};
 use super::view::{MessageView, Received};
@@ -34,7 +34,7 @@ enum Source {
     /// Straight from the windows: nothing is decoded before it is asked for, and a sender is held back by its windows.
     Direct(Box<Direct>),
     /// From a receive queue, which turns of the channel fill.
-    Queue(ReceiveReader<Arrival>),
+    Queue(ReceiveReader<Received>),
 }
 
 struct Direct {
@@ -63,7 +63,7 @@ impl Receiver {
         }
     }
 
-    pub(super) fn queued(core: Arc<Core>, reader: ReceiveReader<Arrival>) -> Self {
+    pub(super) fn queued(core: Arc<Core>, reader: ReceiveReader<Received>) -> Self {
         Self { core, source: Source::Queue(reader), armed: Vec::new() }
     }
 
@@ -341,7 +341,7 @@ impl Receiver {
             return true;
         }
         match &mut self.source {
-            Source::Queue(reader) => !reader.is_empty(),
+            Source::Queue(reader) => !reader.is_empty() || shared.inbox.as_ref().is_some_and(Inbox::has_loss),
             Source::Direct(direct) => {
                 // A death needs no look: it makes the descriptor readable.
                 direct.seen != shared.arrived.load(Ordering::SeqCst) || direct.intake.has_message()
@@ -352,14 +352,15 @@ impl Receiver {
     /// Takes a message if one is there.
     fn take(&mut self) -> Result<Option<Received>, ReceiveError> {
         match &mut self.source {
-            Source::Queue(reader) => match reader.pop() {
-                Some(Arrival::Message(received)) => {
-                    self.core.shared.made_room();
-                    Ok(Some(received))
+            Source::Queue(reader) => {
+                let inbox = self.core.shared.inbox.as_ref();
+                if let Some(loss) = inbox.and_then(|inbox| inbox.due_loss(reader)) {
+                    return Err(ReceiveError::PeerGone(loss));
                 }
-                Some(Arrival::Lost(loss)) => Err(ReceiveError::PeerGone(loss)),
-                None => self.nothing(),
-            },
+                let Some(received) = reader.pop() else { return self.nothing() };
+                self.core.shared.made_room();
+                Ok(Some(received))
+            }
             Source::Direct(direct) => match find(&self.core, direct)? {
                 Some(place) => direct.intake.take_owned(place).map(Some).map_err(|lost| lost_error(&self.core, lost)),
                 None => self.nothing(),
@@ -391,7 +392,11 @@ impl Receiver {
         }
         let over = match &self.source {
             Source::Direct(direct) => direct.intake.is_empty() && direct.seen == shared.arrived.load(Ordering::SeqCst),
-            Source::Queue(reader) => reader.is_empty(),
+            // In this order: what came last is in the queue when nothing more comes.
+            Source::Queue(reader) => {
+                let arrived = shared.arrived.load(Ordering::SeqCst);
+                shared.inbox.as_ref().is_none_or(|inbox| inbox.is_over(arrived)) && reader.is_empty()
+            }
         };
         match shared.fault() {
             Some(why) if over => Err(ReceiveError::Failed { channel: channel(), why }),
@@ -446,6 +451,8 @@ fn lost_error(core: &Core, lost: Found) -> ReceiveError {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.disarm();
+        // What was read is known there.
+        self.settle();
     }
 }
 
