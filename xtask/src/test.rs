@@ -29,13 +29,15 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Every interleaving of the rings and wake-ups.
+/// Every interleaving of the rings and wake-ups, in each crate that has models.
 fn loom() -> Result<(), String> {
-    run_with(
-        "cargo",
-        &["test", "--quiet", "--package", "fabric", "--release", "--test", "loom", "--target-dir", "target/loom"],
-        &[("RUSTFLAGS", "--cfg loom")],
-    )
+    const MODELS: &[(&str, &[&str])] = &[("fabric", &["loom", "ipc_loom", "queue_loom"]), ("fabric-net", &["loom"])];
+    for (package, tests) in MODELS {
+        let mut args = vec!["test", "--quiet", "--package", package, "--release", "--target-dir", "target/loom"];
+        args.extend(tests.iter().flat_map(|test| ["--test", test]));
+        run_with("cargo", &args, &[("RUSTFLAGS", "--cfg loom")])?;
+    }
+    Ok(())
 }
 
 /// Runs each fuzz target for `seconds`, with the nightly toolchain and cargo-fuzz, which is built if it is missing.
