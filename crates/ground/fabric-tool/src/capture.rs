@@ -4,6 +4,8 @@
 //!  peer ──► from: Channel with the capture filter ──► to: Channel ──► peer
 //!       ◄──                                       ◄──             ◄──
 //! ```
+//!
+//! What is passed on keeps kind, correlation, stamps and frames, but goes by the usual lane: a channel does not tell by which one a message came.
 
 use std::sync::Arc;
 use std::thread;
@@ -83,7 +85,8 @@ fn pass_on(mut receiver: Receiver, to: &Channel) -> Result<(), Failure> {
 fn in_good_order(end: ReceiveError) -> Result<(), Failure> {
     match end {
         ReceiveError::Closed { .. } => Ok(()),
-        ReceiveError::PeerGone(Loss { gone, .. }) if gone.reason == Reason::Closed => Ok(()),
+        // Closed by the peer, or here because the other peer has gone.
+        ReceiveError::PeerGone(Loss { gone, .. }) if matches!(gone.reason, Reason::Closed | Reason::Left) => Ok(()),
         error => Err(error.into()),
     }
 }

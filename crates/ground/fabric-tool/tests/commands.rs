@@ -129,6 +129,24 @@ fn rates_are_measured_between_two_processes_with_the_payload_read() {
     }
 }
 
+#[test]
+fn faults_that_lose_nothing_lose_nothing_over_any_transport() {
+    let place = Place::new();
+    let schemes = json(&["schemes", "--json"]);
+    let schemes = schemes.as_array().expect("a list").iter();
+    let networks = schemes.filter(|it| it["scheme"] == "tcp" && it["available"] == true);
+    let networks = networks.map(|it| format!("{}?via={}", tcp(), it["via"].as_str().expect("a name")));
+    for uri in ["inproc:faults".to_owned(), place.ipc("faults")].into_iter().chain(networks) {
+        let more = if uri.contains('?') { '&' } else { '?' };
+        let uri = format!("{uri}{more}filter=faults&faults=seed:9,delay:0us-2ms,stall:30/3ms,split:5,refuse:6");
+        for frames in ["copy", "window"] {
+            let args = ["perf", "thr", "--uri", &uri, "--messages", "1500", "--size", "700", "--frames", frames];
+            let report = json(&[&args[..], &["--json"]].concat());
+            assert!(report["messages_per_second"].as_f64().expect("a rate") > 0.0, "{uri}");
+        }
+    }
+}
+
 /// An address on which nobody listens now.
 fn tcp() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
