@@ -88,6 +88,7 @@ impl AsFd for Control {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notes::Notes;
     use std::net::TcpListener;
 
     #[test]
@@ -95,7 +96,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut control = Control::new(listener.accept().unwrap().0).unwrap();
-        let bytes = Hello::Finish([3, 4]).pack();
+        let bytes = Hello::Finish([3, 4], Notes::default()).pack();
         peer.write_all(&bytes[..10]).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         assert!(matches!(control.hear(), Heard::Nothing));
@@ -108,7 +109,7 @@ mod tests {
                 heard => break heard,
             }
         };
-        assert!(matches!(heard, Heard::Message(Hello::Finish([3, 4]))));
+        assert!(matches!(heard, Heard::Message(Hello::Finish([3, 4], _))));
         let end = loop {
             match control.hear() {
                 Heard::Nothing => std::thread::yield_now(),

@@ -5,13 +5,14 @@
 //!  both: Offer  (windows to send, address of the adapter)    ─► each makes its queue pairs and posts its buffers
 //!  both: Plan   (queue pairs, where notes are written)       ─► each connects its queue pairs
 //!  both: Ready                                               ─► windows may come
-//!  either, later: Finish (windows sent)     either, before: Refuse (why)
+//!  either, later: Finish (windows sent, last note)     either, before: Refuse (why)
 //! ```
 //!
 //! Each message is [`MESSAGE`] bytes, little-endian: magic u32, version u16, kind u16, then the fields in the order of the structures.
 
 use fabric::tli::WindowSettings;
 
+use crate::notes::Notes;
 use crate::verbs::Gid;
 
 /// Bytes of every message.
@@ -34,8 +35,8 @@ pub(crate) enum Hello {
     Ready,
     /// It does not want us.
     Refuse(String),
-    /// Nothing comes after so many windows of each lane.
-    Finish([u64; 2]),
+    /// Nothing comes after so many windows of each lane. The last note goes with it, for adapters may not carry it any more.
+    Finish([u64; 2], Notes),
 }
 
 /// How a peer means to send, and where its adapter is.
@@ -95,7 +96,10 @@ impl Hello {
                 }
                 bytes.extend(&why.as_bytes()[..end]);
             }
-            Self::Finish(windows) => windows.iter().for_each(|count| bytes.extend(count.to_le_bytes())),
+            Self::Finish(windows, notes) => {
+                windows.iter().for_each(|count| bytes.extend(count.to_le_bytes()));
+                bytes.extend(notes.pack());
+            }
         }
         bytes.resize(MESSAGE, 0);
         bytes.try_into().expect("resized to the length of a message")
@@ -122,7 +126,7 @@ impl Hello {
                 let text = bytes[fields.at..].split(|&byte| byte == 0).next().unwrap_or_default();
                 Ok(Self::Refuse(String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect()))
             }
-            5 => Ok(Self::Finish([fields.long(), fields.long()])),
+            5 => Ok(Self::Finish([fields.long(), fields.long()], Notes::parse(&fields.take()))),
             _ => Err(BadHello::Value),
         }
     }
@@ -133,7 +137,7 @@ impl Hello {
             Self::Plan(_) => 2,
             Self::Ready => 3,
             Self::Refuse(_) => 4,
-            Self::Finish(_) => 5,
+            Self::Finish(..) => 5,
         }
     }
 }
@@ -229,7 +233,7 @@ mod tests {
             Hello::Plan(plan),
             Hello::Ready,
             Hello::Refuse("no".into()),
-            Hello::Finish([u64::MAX, 1]),
+            Hello::Finish([u64::MAX, 1], Notes { disposed: [1, 2], read: [3, u64::MAX] }),
         ] {
             assert_eq!(Hello::parse(&hello.pack()), Ok(hello));
         }

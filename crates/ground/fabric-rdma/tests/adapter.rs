@@ -317,6 +317,22 @@ fn what_was_sent_before_the_end_is_handed_out_and_the_end_has_its_reason() {
 }
 
 #[test]
+fn what_was_read_last_is_known_after_the_reader_has_gone() {
+    let (mut one, mut two) = pair("127.0.0.1", "", 8);
+    for number in 0..5 {
+        send(&mut one, Lane::Bulk, number);
+        let window = receive(&mut two, Lane::Bulk);
+        two.inlet.dispose(Lane::Bulk, window);
+        two.inlet.read(Lane::Bulk, number + 1);
+    }
+    two.outlet.finish();
+    two.tether.cut(Reason::Left);
+    drop(two);
+    assert_eq!(end(&mut one), Reason::Closed);
+    assert_eq!(one.outlet.read_by_peer(Lane::Bulk), 5);
+}
+
+#[test]
 fn a_sleeper_is_woken_by_death() {
     let (one, two) = pair("127.0.0.1", "", 4);
     two.tether.arm();

@@ -59,7 +59,7 @@ impl RdmaInlet {
         self.untold = [0; 2];
         self.shared.note()?;
         match self.shared.finished.get() {
-            Some(windows) if *windows == self.received && self.received == self.disposed => {
+            Some((windows, _)) if *windows == self.received && self.received == self.disposed => {
                 Err(PeerGone { peer: self.shared.peer.name.clone(), reason: Reason::Closed })
             }
             _ => Ok(None),

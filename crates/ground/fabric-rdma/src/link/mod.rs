@@ -61,8 +61,8 @@ struct Shared {
     control: Mutex<Control>,
     sending: Mutex<Sending>,
     receiving: [Mutex<Receiving>; 2],
-    /// Windows that the peer has sent in all, once it has finished.
-    finished: OnceLock<[u64; 2]>,
+    /// Windows that the peer has sent in all, and its last note, once it has finished.
+    finished: OnceLock<([u64; 2], Notes)>,
     gone: OnceLock<Reason>,
 }
 
@@ -115,6 +115,15 @@ impl Shared {
         })
     }
 
+    /// What the peer has told by now, by either way.
+    fn notes(&self) -> Notes {
+        let mut notes = self.wiring.notes();
+        if let Some((_, last)) = self.finished.get() {
+            notes.merge(last);
+        }
+        notes
+    }
+
     /// Why the peer is gone, if it is.
     fn gone(&self) -> Option<PeerGone> {
         self.gone.get().map(|reason| PeerGone { peer: self.peer.name.clone(), reason: reason.clone() })
@@ -154,7 +163,7 @@ impl Shared {
         let reason = loop {
             match control.hear() {
                 Heard::Nothing => return,
-                Heard::Message(Hello::Finish(windows)) if self.finished.set(windows).is_ok() => {}
+                Heard::Message(Hello::Finish(windows, notes)) if self.finished.set((windows, notes)).is_ok() => {}
                 Heard::Message(_) => {
                     break Reason::Violation(Violation::Link("it said what is not said within a link"));
                 }

@@ -60,7 +60,7 @@ impl RdmaOutlet {
         let completed = sending.completed;
         drop(sending);
         self.shared.troubled(settled)?;
-        self.heard.merge(&self.shared.wiring.notes());
+        self.heard.merge(&self.shared.notes());
         let [bulk, urgent] = &self.lanes;
         self.heard
             .check([bulk.shipped, urgent.shipped], [bulk.messages, urgent.messages])
@@ -140,14 +140,15 @@ impl Outlet for RdmaOutlet {
     fn read_by_peer(&self, lane: Lane) -> u64 {
         let lane = index(lane);
         let mut heard = self.heard;
-        heard.merge(&self.shared.wiring.notes());
+        heard.merge(&self.shared.notes());
         // A peer that claims more than there was is cut off when its notes are collected.
         heard.read[lane].min(self.lanes[lane].messages)
     }
 
     fn finish(&mut self) {
         if self.shared.gone.get().is_none() && !std::mem::replace(&mut self.finished, true) {
-            let finish = Hello::Finish([self.lanes[0].shipped, self.lanes[1].shipped]);
+            let ours = lock(&self.shared.sending).ours;
+            let finish = Hello::Finish([self.lanes[0].shipped, self.lanes[1].shipped], ours);
             let said = lock(&self.shared.control).say(&finish);
             if said.is_err() {
                 self.shared.broken();

@@ -261,8 +261,12 @@ fn words_out_of_turn_end_the_link() {
         assert!(matches!(end(&mut victim), Reason::Violation(Violation::Link(_))));
     }
     let (mut attacker, mut victim) = meet();
-    attacker.control.say(&Hello::Finish([3, 0])).unwrap();
-    attacker.control.say(&Hello::Finish([0, 0])).unwrap();
+    let lie = Notes { disposed: [0, 0], read: [1, 0] };
+    attacker.control.say(&Hello::Finish([3, 0], lie)).unwrap();
+    assert_eq!(end(&mut victim), Reason::Violation(Violation::Link("it read more messages than were sent")));
+    let (mut attacker, mut victim) = meet();
+    attacker.control.say(&Hello::Finish([3, 0], Notes::default())).unwrap();
+    attacker.control.say(&Hello::Finish([0, 0], Notes::default())).unwrap();
     assert!(matches!(end(&mut victim), Reason::Violation(Violation::Link(_))));
 }
 
