@@ -20,7 +20,7 @@ const RUNNER: &str = "0.20.0";
 pub(crate) fn instructions() -> Result<(), String> {
     packages::valgrind()?;
     let runner = runner()?;
-    let target = root().join("target/bench-fabric");
+    let target = root().join("target/instructions");
     let args = ["bench", "--quiet", "--manifest-path", "bench/fabric/Cargo.toml", "--package", "instructions"];
     let args = [&args[..], &["--bench", "messages", "--", "--output-format=json"]].concat();
     let env = [("GUNGRAUN_RUNNER", &*runner.to_string_lossy()), ("CARGO_TARGET_DIR", &*target.to_string_lossy())];

@@ -24,6 +24,9 @@ const QUEUED_MAX: usize = 256;
 /// Windows of an arena: few, so that they stay warm.
 const ARENA_WINDOWS: usize = 16;
 
+/// Windows that a pool keeps.
+const POOL_WINDOWS: usize = 64;
+
 /// What a channel is opened with.
 #[derive(Clone, Copy)]
 pub(crate) struct Setup {
@@ -159,7 +162,8 @@ impl Out {
     pub(crate) fn of(channel: Channel, plan: &Plan, posting: Posting) -> Out {
         let kind = QueueKind::MultiBounded { capacity: QUEUED_MAX, full: Full::Block };
         let queue = channel.sender(kind, Priority::Normal);
-        let pool = WindowPool::new(plan.size.max(256 << 10), ARENA_WINDOWS);
+        // One window a large payload, so that what comes back first is used again first and stays warm.
+        let pool = WindowPool::new(plan.size.max(16 << 10), POOL_WINDOWS);
         let slice = Slice::from_vec(vec![0x5a; plan.size]);
         Out { channel, queue, posting, buffer: vec![0; plan.size], pool, window: None, slice }
     }
