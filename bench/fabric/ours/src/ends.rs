@@ -135,6 +135,8 @@ pub(crate) fn await_peer(channel: &Channel) {
 pub(crate) enum Posting {
     /// A message is made, and posted.
     Message,
+    /// Bytes at hand are posted, without a message.
+    Bytes,
     /// The payload is written where it will be read.
     InPlace,
     /// The payload is written into a window of the arena, which is referred to.
@@ -213,6 +215,10 @@ impl Sender for Out {
             Posting::Window => {
                 let message = self.lent(len, fill);
                 self.queue.post(message, Deadline::Never)
+            }
+            Posting::Bytes => {
+                fill(&mut self.buffer[..len]);
+                self.queue.post_bytes(&self.buffer[..len], Deadline::Never)
             }
             Posting::InPlace => self.queue.post_with(len, fill, Deadline::Never),
             Posting::Again => {

@@ -39,6 +39,18 @@ const RATES: &[Row] = &[
         run: |plan| ipc(plan, Posting::Message, Setup::default()),
     },
     Row {
+        name: "fabric-ipc-bytes-in-place",
+        about: "the full path for bytes at hand, posted without making a message; peer trusted, read in place",
+        sizes: SIZES_AND_LWMQ,
+        run: |plan| ipc(plan, Posting::Bytes, Setup { trust: Trust::Same, ..Setup::default() }),
+    },
+    Row {
+        name: "fabric-ipc-bytes-copied",
+        about: "the same, peer not trusted: copied out",
+        sizes: SIZES_AND_LWMQ,
+        run: |plan| ipc(plan, Posting::Bytes, Setup::default()),
+    },
+    Row {
         name: "fabric-ipc-fill-in-place",
         about: "ipc, payload written straight into the window by the poster; peer trusted, read in place",
         sizes: SIZES_AND_LWMQ,
