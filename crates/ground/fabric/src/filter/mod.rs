@@ -12,6 +12,7 @@
 //! is visible when it is committed: they follow the messages through the window's memory a little behind the encoder and the decoder, whenever the
 //! channel calls the link (ship, progress, read, dispose, before it sleeps). So they add no latency; the times they note are those of these calls.
 //! Cost: a load per message, and for those who want bytes a copy of the message; no allocation once warm, no locked instruction per message.
+//! Measured over `ipc:` at 64 B, on a busy machine: count adds some 10 ns of processor time a message at either end, faults without any fault 65 to 150.
 //! What a hostile peer shows an observer need not be what it showed the decoder; it is checked all the same.
 //!
 //! **Faults** ([`Faults`]) must hold a message back before the peer sees it. They give the channel private windows that are shipped, and lay the
