@@ -123,7 +123,7 @@ struct fabric_module {
     void (*disarm)(void *link);
     void (*ring)(void *link);
     void (*peer)(void *link, struct fabric_peer *peer);
-    void (*cut)(void *link); /* break off: from now on the peer sees this side gone */
+    void (*cut)(void *link); /* break off: from now on the peer sees this side gone, closed if it had finished, else died */
 
     /* The last call. Windows of the link are not touched any more, and their memory may go. */
     void (*link_free)(void *link);

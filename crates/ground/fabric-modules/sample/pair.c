@@ -151,9 +151,9 @@ static struct end *other(struct end *end) { return &end->pair->ends[1 - end->sid
 
 static int gone(struct end *end)
 {
-    if (end->cut || other(end)->cut)
+    if (end->cut)
         return FABRIC_DIED;
-    if (other(end)->freed)
+    if (other(end)->cut || other(end)->freed)
         return other(end)->finished ? FABRIC_CLOSED : FABRIC_DIED;
     return FABRIC_OK;
 }
@@ -349,7 +349,7 @@ static int module_receive(void *link, uint32_t number, struct fabric_window *win
     struct lane *lane = &other(end)->send[number];
     pthread_mutex_lock(&end->pair->lock);
     int status = FABRIC_NONE;
-    if (end->cut || other(end)->cut) {
+    if (end->cut) {
         status = FABRIC_DIED;
     } else if (lane->head == lane->tail) {
         status = gone(end) == FABRIC_OK && !other(end)->finished ? FABRIC_NONE : gone(end);
