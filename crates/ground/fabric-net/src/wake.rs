@@ -1,6 +1,6 @@
 //! The two places where one thread of a link leaves something to another: who sleeps is told, and who holds a lock does what others asked for.
 //!
-//! They make no system calls, so that loom tries every interleaving (`tests/loom.rs`).
+//! They make no system calls. Loom tries the first (`tests/loom.rs`); threads try the second, since loom never tries a lock while it is held.
 
 use std::sync::{PoisonError, TryLockError};
 
@@ -91,5 +91,40 @@ impl<T> Handoff<T> {
         drop(guard);
         fence(Ordering::SeqCst);
         if self.wish.0.load(Ordering::Relaxed) { self.try_lock() } else { None }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    /// A wish is fulfilled by whoever holds the lock, and not forgotten between its last look and its letting go.
+    #[test]
+    fn no_wish_is_left_whoever_held_the_lock() {
+        const ROUNDS: usize = 5000;
+        let (handoff, barrier) = (Handoff::new(0u64), Barrier::new(2));
+        let left = AtomicBool::new(false);
+        let wish = || {
+            for round in 0..ROUNDS {
+                barrier.wait();
+                let mut guard = handoff.wish();
+                while let Some(mut held) = guard.take() {
+                    *held += u64::from(handoff.wish.take());
+                    (0..round % 64).for_each(|_| std::hint::spin_loop());
+                    guard = handoff.let_go(held);
+                }
+                barrier.wait();
+                left.fetch_or(handoff.wish.take(), Ordering::Relaxed);
+            }
+        };
+        thread::scope(|scope| {
+            scope.spawn(wish);
+            wish();
+        });
+        assert!(!left.into_inner(), "a wish is left");
+        assert!(*handoff.lock() >= ROUNDS as u64);
     }
 }
