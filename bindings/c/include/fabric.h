@@ -11,8 +11,9 @@
  *
  * Handles     Structs without a definition here are handles: made by a call, given back to the call that ends in _free (which takes NULL, too), and not used
  *             afterwards. One call at a time may use a handle, or it is refused with FABRIC_MISUSE; fabric_channel, fabric_slice, fabric_received and
- *             fabric_view may be used by any number of threads at once, but not be freed meanwhile. A sender, receiver, window or slice keeps its
- *             channel open: the channel ends when the last of them and the fabric_channel itself are freed, or by fabric_channel_close.
+ *             fabric_view may be used by any number of threads at once, but not be freed meanwhile. A sender or receiver keeps its channel open: the
+ *             channel ends when the last of them and the fabric_channel itself are freed, or by fabric_channel_close. Windows, slices and received
+ *             messages outlive their channel.
  * Results     Calls return a fabric_code, FABRIC_OK being 0, and write results through pointers, only with FABRIC_OK unless said otherwise. No result
  *             pointer may be NULL. Texts are UTF-8 and end with a zero byte.
  * Errors      The last parameter of nearly every call is NULL or a fabric_error of the caller's, which is written only if the call fails. There are no

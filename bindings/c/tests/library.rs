@@ -124,7 +124,9 @@ fn two_processes_talk_over_shared_memory() {
 
 #[test]
 fn two_processes_that_were_linked_statically_talk_over_a_socket() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // A loopback address of this process's own, so that nobody else takes the port before the example does.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let free = std::net::TcpListener::bind((std::net::Ipv4Addr::new(127, high | 1, middle, low), 0)).unwrap();
     let uri = format!("tcp://{}", free.local_addr().unwrap());
     drop(free);
     run_examples("tcp", Library::Static, &uri);

@@ -72,7 +72,7 @@ impl Received {
     fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let message = self.message()?;
         match message.frames() {
-            // One copy for the usual message; none is empty here but lies elsewhere.
+            // One copy for the usual message. (Without bytes here the frame may lie in a window of the peer's.)
             [_] if !message.bytes().is_empty() => Ok(PyBytes::new(py, message.bytes())),
             _ => Ok(PyBytes::new(py, &message.to_vec())),
         }
