@@ -95,7 +95,8 @@ class Channel:
 
     def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        """Closes: with a linger of five seconds, or without one when an exception is on its way."""
+        """Closes: with a linger of five seconds, and raises TimedOut or PeerGone if peers have not read everything then; without one, and silently, when
+        an exception is on its way."""
 
 @final
 class Sender:

@@ -332,21 +332,25 @@ class Ends(unittest.TestCase):
 
     def test_a_loss_says_who_and_why(self):
         one, two = pair("loss", reconnect="never")
-        with one:
-            one.sender().post(b"unread", timeout=SOON)
-            until = time.monotonic() + SOON
-            while one.state()[0] != "up" and time.monotonic() < until:
-                time.sleep(0.001)
-            two.close(0)
-            del two
-            with self.assertRaises(fabric.PeerGone) as caught:
-                one.receiver.receive(SOON)
-            gone = caught.exception
-            self.assertTrue(gone.reason)
-            self.assertIn(gone.in_doubt, (0, 1))
-            self.assertTrue(isinstance(gone, fabric.Error) and "inproc:loss" in str(gone) and isinstance(gone.peer, str))
-            with self.assertRaises((fabric.PeerGone, fabric.Closed)):
-                one.receiver.receive(SOON)
+        one.sender().post(b"unread", timeout=SOON)
+        until = time.monotonic() + SOON
+        while one.state()[0] != "up" and time.monotonic() < until:
+            time.sleep(0.001)
+        two.close(0)
+        del two
+        with self.assertRaises(fabric.PeerGone) as caught:
+            one.receiver.receive(SOON)
+        gone = caught.exception
+        self.assertIn("closed", gone.reason)
+        self.assertEqual(gone.in_doubt, 1)
+        self.assertTrue(isinstance(gone, fabric.Error) and "inproc:loss" in str(gone) and isinstance(gone.peer, str))
+        with self.assertRaises((fabric.PeerGone, fabric.Closed)):
+            one.receiver.receive(SOON)
+        # What was posted was not read, so a context does not end as if it had been.
+        with self.assertRaises(fabric.PeerGone):
+            with one:
+                pass
+        self.assertEqual(one.state()[0], "closed")
 
     def test_what_cannot_be_opened_says_why(self):
         for uri, error in (("no colon", fabric.WrongAddress), ("ipc:a/b", fabric.WrongAddress), ("carrier:pigeon", fabric.Unavailable)):
