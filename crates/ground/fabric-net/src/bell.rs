@@ -6,10 +6,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fabric::sync::Mutex;
-use fabric::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
@@ -33,7 +32,9 @@ const SEND_RING: u64 = 3;
 pub(crate) struct Bell {
     epoll: OwnedFd,
     event: OwnedFd,
-    pub(crate) sleepers: Sleepers,
+    sleepers: Sleepers,
+    /// A ring was left for those who still sleep. Going to sleep and taking rings exclude each other by its lock.
+    left: Mutex<bool>,
     /// Whether the socket's room is waited for.
     for_room: Mutex<bool>,
     over: AtomicBool,
@@ -44,7 +45,34 @@ impl Bell {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &event, EventData::new_u64(BELL), EventFlags::IN)?;
-        Ok(Self { epoll, event, sleepers: Sleepers::new(), for_room: Mutex::new(false), over: AtomicBool::new(false) })
+        let (left, for_room, over) = (Mutex::new(false), Mutex::new(false), AtomicBool::new(false));
+        Ok(Self { epoll, event, sleepers: Sleepers::new(), left, for_room, over })
+    }
+
+    /// One more is about to sleep: see [`Sleepers::arm`].
+    pub(crate) fn arm(&self) {
+        let _left = lock(&self.left);
+        self.sleepers.arm();
+    }
+
+    /// One is awake; the last takes the ring that was left for all.
+    pub(crate) fn disarm(&self) {
+        let mut left = lock(&self.left);
+        if self.sleepers.disarm() == 0 && std::mem::take(&mut *left) {
+            self.take_ring();
+        }
+    }
+
+    /// Whether somebody sleeps or is about to.
+    pub(crate) fn is_slept_on(&self) -> bool {
+        self.sleepers.is_any()
+    }
+
+    fn take_ring(&self) {
+        if !self.over.load(Ordering::SeqCst) {
+            // Nothing to take is no fault: another looked at the same time.
+            let _ = rustix::io::read(&self.event, &mut [0; 8]);
+        }
     }
 
     /// Hears a socket: bytes, its end.
@@ -60,7 +88,7 @@ impl Bell {
 
     /// Waits for the socket's room, or no longer. `wanted` is asked under a lock, so that the last word counts.
     pub(crate) fn hear_room(&self, socket: BorrowedFd<'_>, wanted: impl Fn() -> bool) {
-        let mut on = self.for_room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut on = lock(&self.for_room);
         let wanted = wanted();
         if *on == wanted {
             return;
@@ -88,7 +116,7 @@ impl Bell {
         let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
     }
 
-    /// What has become ready. Takes the ring.
+    /// What has become ready. Takes the ring, unless somebody sleeps who needs it, too.
     pub(crate) fn look(&self) -> Rung {
         let mut events: [Event; 4] = [Event { flags: EventFlags::empty(), data: EventData::new_u64(BELL) }; 4];
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -103,16 +131,23 @@ impl Bell {
                 }
                 RECEIVE_RING => rung.reading = true,
                 SEND_RING => rung.writing = true,
-                _ if self.over.load(Ordering::SeqCst) => {}
                 _ => {
-                    // Nothing to take is no fault: another looked at the same time.
-                    let mut count = [0; 8];
-                    let _ = rustix::io::read(&self.event, &mut count);
+                    let mut left = lock(&self.left);
+                    if self.sleepers.is_any() {
+                        *left = true;
+                    } else {
+                        self.take_ring();
+                    }
                 }
             }
         }
         rung
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind it is whole after every step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsFd for Bell {

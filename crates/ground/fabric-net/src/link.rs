@@ -18,6 +18,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use fabric::Slice;
 use fabric::sync::Mutex;
@@ -39,6 +40,8 @@ use crate::writer::{Flow, Sink, Writer};
 
 /// Receives in vain until progress is told that need not be told yet.
 const IDLE_LOOKS: u32 = 64;
+/// How long a link that we leave waits for what was written to leave, too. Who wants certainty closes the channel and lets it linger.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// How bytes get in and out of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,7 +184,7 @@ impl Core {
             End::Outlet => brought.windows,
             End::Inlet => brought.progress,
         };
-        if for_other && self.bell.sleepers.is_any() {
+        if for_other && self.bell.is_slept_on() {
             self.bell.ring();
         }
         if let Some(reason) = reader.broken() {
@@ -241,7 +244,7 @@ impl Core {
             return;
         }
         self.blocked.store(blocked, Ordering::SeqCst);
-        if blocked && self.bell.sleepers.is_any() {
+        if blocked && self.bell.is_slept_on() {
             self.hear_room();
         }
     }
@@ -263,18 +266,39 @@ impl Core {
 
     /// One of the two ends is dropped. With the last the connection ends, after what was written.
     fn leave(&self) {
-        if self.ends.fetch_sub(1, Ordering::SeqCst) > 1 {
+        if self.ends.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.part();
+        }
+    }
+
+    /// Ends our side after what was written, and waits a little until that is on its way: a connection that is closed with something unread, or to
+    /// which something comes after that, is reset, and what waits in its buffer is dropped.
+    fn part(&self) {
+        if self.gone.set(Reason::Left).is_err() {
             return;
         }
-        if self.gone.get().is_none() {
-            self.stream.end();
-            // Unread bytes would make the system reset the connection and drop what is on its way to the peer.
+        let until = Instant::now() + PARTING;
+        let mut ended = false;
+        loop {
+            if self.blocked.load(Ordering::SeqCst) {
+                self.drive_writer(self.writer.lock(), |_| ());
+            }
+            if !ended && !self.blocked.load(Ordering::SeqCst) {
+                self.stream.end();
+                ended = true;
+            }
             let mut reader = lock(&self.reader);
             reader.pump(&self.counters, Until::Dry);
+            let over = reader.broken().is_some();
+            drop(reader);
+            if over || (ended && self.stream.unsent() == 0) || Instant::now() >= until {
+                break;
+            }
+            // Nothing rings when the last byte has left.
+            std::thread::sleep(Duration::from_millis(1));
         }
-        if self.gone.set(Reason::Left).is_ok() {
-            self.bell.toll();
-        }
+        self.stream.break_off();
+        self.bell.toll();
     }
 }
 
@@ -298,7 +322,7 @@ impl Tether for Core {
     }
 
     fn arm(&self) {
-        self.bell.sleepers.arm();
+        self.bell.arm();
         if self.counters.is_untold() {
             self.tell();
         }
@@ -311,7 +335,7 @@ impl Tether for Core {
     }
 
     fn disarm(&self) {
-        self.bell.sleepers.disarm();
+        self.bell.disarm();
     }
 
     /// Nothing to do: bytes that arrive wake the peer.
@@ -322,7 +346,10 @@ impl Tether for Core {
     }
 
     fn cut(&self, reason: Reason) {
-        self.set_gone(reason);
+        match reason {
+            Reason::Left => self.part(),
+            broken => self.set_gone(broken),
+        }
     }
 }
 

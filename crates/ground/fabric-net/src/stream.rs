@@ -1,16 +1,21 @@
 //! A connected socket, bare or under TLS. Links read and write through it; it never blocks.
 
+use std::ffi::c_int;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::ioctl;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::Socket;
 
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
+
+/// See [`Stream::unsent`].
+const SIOCOUTQNSD: ioctl::Opcode = 0x894b;
 
 /// One connection.
 pub(crate) struct Stream {
@@ -89,6 +94,13 @@ impl Stream {
         }
         // It fails when the connection is already broken, which is what we want.
         let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Bytes that have not left yet, the end of the stream among them; 0 where the system does not say.
+    pub(crate) fn unsent(&self) -> usize {
+        // SAFETY: SIOCOUTQNSD writes one int: linux/sockios.h. (Not SIOCOUTQ: the peer's system may wait 40 ms before it says what it has.)
+        let unsent = unsafe { ioctl::ioctl(&self.socket, ioctl::Getter::<SIOCOUTQNSD, c_int>::new()) };
+        unsent.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(0))
     }
 
     /// Breaks off in both directions.

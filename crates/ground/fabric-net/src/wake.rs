@@ -30,9 +30,10 @@ impl Sleepers {
         fence(Ordering::SeqCst);
     }
 
-    /// One is awake. One disarming too many is not another's.
-    pub(crate) fn disarm(&self) {
-        let _ = self.armed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |armed| armed.checked_sub(1));
+    /// One is awake; says how many still sleep. One disarming too many is not another's.
+    pub(crate) fn disarm(&self) -> usize {
+        let before = self.armed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |armed| armed.checked_sub(1));
+        before.map_or(0, |armed| armed - 1)
     }
 
     /// Whether somebody sleeps or is about to. Called after publishing.

@@ -65,13 +65,21 @@ struct Half {
     finished: AtomicBool,
     /// Odd while this end sleeps; every sleep has another value.
     sleep: Memory,
-    sleepers: Mutex<u64>,
+    sleepers: Mutex<Sleepers>,
     /// The sleep for which this end was rung last.
     rung: AtomicU64,
     bell: OwnedFd,
     /// Slices on their way to the other end.
     lent: Box<[Mutex<Option<Slice>>]>,
     gone: AtomicBool,
+}
+
+/// Threads that sleep at one end.
+#[derive(Default)]
+struct Sleepers {
+    count: u64,
+    /// A ring was left in the bell for those who still sleep.
+    left: bool,
 }
 
 /// Windows of one direction.
@@ -121,7 +129,7 @@ impl Half {
             ],
             finished: AtomicBool::new(false),
             sleep: Memory::private(8),
-            sleepers: Mutex::new(0),
+            sleepers: Mutex::new(Sleepers::default()),
             rung: AtomicU64::new(0),
             bell,
             lent: (0..settings.leases).map(|_| Mutex::new(None)).collect(),
@@ -170,6 +178,11 @@ impl End {
             // A full counter means that the other end has been rung often enough.
             let _ = rustix::io::write(&other.bell, &1u64.to_ne_bytes());
         }
+    }
+
+    /// For when nobody sleeps at this end: the other one rings once for all, so a ring that is taken earlier leaves somebody asleep.
+    fn take_rings(&self) {
+        let _ = rustix::io::read(&self.own().bell, &mut [0u8; 8]);
     }
 
     fn ring_always(&self) {
@@ -340,14 +353,20 @@ impl Tether for End {
     }
 
     fn look(&self) -> Result<(), PeerGone> {
-        let _ = rustix::io::read(&self.own().bell, &mut [0u8; 8]);
+        let mut sleepers = self.own().sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        if sleepers.count == 0 {
+            self.take_rings();
+        } else {
+            sleepers.left = true;
+        }
+        drop(sleepers);
         self.check()
     }
 
     fn arm(&self) {
         let own = self.own();
         let mut sleepers = own.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        *sleepers += 1;
+        sleepers.count += 1;
         let next = (own.sleep.load(0) | 1) + 2;
         // SAFETY: the word is this end's, and the lock makes this thread its one writer.
         unsafe { own.sleep.store(0, next) };
@@ -359,10 +378,13 @@ impl Tether for End {
     fn disarm(&self) {
         let own = self.own();
         let mut sleepers = own.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
-        *sleepers -= 1;
-        if *sleepers == 0 {
+        sleepers.count -= 1;
+        if sleepers.count == 0 {
             // SAFETY: as in `arm`.
             unsafe { own.sleep.store(0, own.sleep.load(0) & !1) };
+            if std::mem::take(&mut sleepers.left) {
+                self.take_rings();
+            }
         }
     }
 

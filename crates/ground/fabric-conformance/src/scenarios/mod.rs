@@ -3,6 +3,7 @@
 mod deaths;
 mod endings;
 mod limits;
+mod malice;
 mod many;
 mod orders;
 mod priorities;
@@ -25,6 +26,7 @@ use crate::stage::Role;
 use deaths::*;
 use endings::*;
 use limits::*;
+use malice::*;
 use many::*;
 use orders::*;
 use priorities::*;
@@ -87,7 +89,7 @@ macro_rules! sharing_memory {
 #[macro_export]
 macro_rules! sharing_memory_of_processes {
     ($then:ident) => {
-        $then! { erased_leases killed_while_it_holds_windows killed_while_its_windows_are_held }
+        $then! { erased_leases killed_while_it_holds_windows killed_while_its_windows_are_held hostile_peers }
     };
 }
 
@@ -121,7 +123,7 @@ pub fn find(name: &str) -> Outcome<Scenario> {
 /// # Errors
 /// When there is none.
 pub fn role(name: &str) -> Outcome<Role> {
-    let tables = [roles::ROLES, deaths::ROLES, limits::ROLES, many::ROLES, windows::ROLES];
+    let tables = [roles::ROLES, deaths::ROLES, limits::ROLES, malice::ROLES, many::ROLES, windows::ROLES];
     let found = tables.into_iter().flatten().find(|role| role.name == name);
     found.copied().ok_or_else(|| Failure::new(format!("no role is called {name}")))
 }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::error::Loss;
 use super::intake::{Found, Intake};
 use super::shared::Shared;
+use super::turn::Armed;
 use super::view::Received;
 use crate::queue::{PushError, ReceiveReader, ReceiveWriter, Weigh};
 
@@ -94,8 +95,8 @@ impl Inbox {
         self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst)
     }
 
-    /// Decodes what is there into the queue. Returns whether more is to be done at once.
-    pub(super) fn fill(&self, shared: &Shared) -> bool {
+    /// Decodes what is there into the queue. Returns whether more is to be done at once. A death is looked for only while no ring is waited for.
+    pub(super) fn fill(&self, shared: &Shared, armed: Armed) -> bool {
         let mut filling = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let filling = &mut *filling;
         let arrived = shared.arrived.load(Ordering::Acquire);
@@ -106,7 +107,7 @@ impl Inbox {
         let mut more = true;
         for _ in 0..FILL_BUDGET {
             let waiting = filling.waiting.take().map(Arrival::Message);
-            let received = match waiting.or_else(|| next(&mut filling.intake, shared)) {
+            let received = match waiting.or_else(|| next(&mut filling.intake, shared, armed)) {
                 Some(Arrival::Message(received)) => received,
                 Some(Arrival::Lost(loss)) => {
                     let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,9 +149,9 @@ impl Inbox {
     }
 }
 
-fn next(intake: &mut Intake, shared: &Shared) -> Option<Arrival> {
+fn next(intake: &mut Intake, shared: &Shared, armed: Armed) -> Option<Arrival> {
     let found = match intake.next() {
-        Found::Nothing => intake.next_or_gone(),
+        Found::Nothing if armed == Armed::No => intake.next_or_gone(),
         found => found,
     };
     let found = match found {

@@ -21,6 +21,7 @@ mod raw;
 mod receiver;
 mod sender;
 mod shared;
+mod turn;
 mod view;
 
 use std::fmt;
@@ -424,7 +425,8 @@ impl Channel {
     pub fn take_window(&self) -> Option<Window> {
         let arena = self.core.arena.as_ref()?;
         arena.take().or_else(|| {
-            self.core.shared.pump().progress();
+            let shared = &self.core.shared;
+            shared.advance(&mut shared.pump());
             arena.take()
         })
     }
@@ -458,6 +460,7 @@ impl Channel {
         let mut gone = None;
         let done = shared.wait_until(deadline, || {
             let mut pump = shared.pump();
+            shared.advance(&mut pump);
             if shared.orphaned.load(std::sync::atomic::Ordering::Acquire) && pump.outgoing.is_empty() {
                 gone = pump.last_loss().cloned();
                 return true;

@@ -31,6 +31,8 @@ pub(super) enum Fate {
 pub(super) enum Drained {
     /// All queues are empty.
     Empty,
+    /// A message is just being pushed in front of others; who pushes it sees to them.
+    Unready,
     /// Some lane has no room, or no peer is there.
     Blocked,
     /// The budget is used up, and more waits.
@@ -276,7 +278,13 @@ impl Pump {
             };
             let Some(number) = self.scheduler.pick(ready) else {
                 self.ship_or_ring();
-                return if blocked == [false; 2] { Drained::Empty } else { Drained::Blocked };
+                return match blocked {
+                    [false, false] if self.queues.iter().flatten().all(|queue| queue.reader.is_empty()) => {
+                        Drained::Empty
+                    }
+                    [false, false] => Drained::Unready,
+                    _ => Drained::Blocked,
+                };
             };
             let queue = self.queues[number].as_mut().expect("it was picked");
             let lane = lane_of(queue.priority);

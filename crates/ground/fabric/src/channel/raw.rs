@@ -3,13 +3,11 @@
 //! A window goes as one message of one frame, so that both kinds of channels speak the same format. One thread at a time takes and ships, in the
 //! order of taking: the borrow of the channel by [`RawWindow`] makes it so. While a window is taken and not shipped, the channel makes no other progress.
 
-use std::sync::MutexGuard;
-
 use super::deadline::Deadline;
 use super::error::{Loss, PostError, ReceiveError, Refusal};
 use super::intake::{Intake, Place};
 use super::pump::{Fate, Pump};
-use super::shared::Shared;
+use super::shared::{Held, Shared};
 use super::{Channel, Receiver};
 use crate::tli::Erase;
 use crate::wire::{FRAME_HEADER, MESSAGE_HEADER};
@@ -23,7 +21,7 @@ pub struct RawChannel {
 /// A window leased for writing. Dropping it unshipped leaves it for the next [`RawChannel::take`].
 pub struct RawWindow<'a> {
     shared: &'a Shared,
-    pump: MutexGuard<'a, Pump>,
+    pump: Held<'a>,
     size: usize,
 }
 

@@ -110,7 +110,7 @@ impl SharedOutlet {
         while at + 8 <= window.len() {
             let word = self.tether.own.memory.load(window.start + at);
             let length = word as u32 as usize;
-            if word == 0 || word == END || length < MESSAGE_HEADER {
+            if word == 0 || word == END || length < MESSAGE_HEADER || !length.is_multiple_of(8) {
                 break;
             }
             at += length;

@@ -4,8 +4,8 @@
 //! at once would leave the others asleep, since the peer rings once for all.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -26,8 +26,9 @@ pub(crate) struct SocketTether {
     peer: Peer,
     sleep: SleepWord,
     peer_sleep: PeerSleep,
-    /// A ring was left in the socket for those who still sleep.
-    left: AtomicBool,
+    /// A ring was left in the socket for those who still sleep. Going to sleep and taking rings exclude each other by its lock: a ring that is taken
+    /// came before anybody who sleeps then.
+    left: Mutex<bool>,
     gone: OnceLock<PeerGone>,
     /// Outlet and inlet that are not dropped.
     ends: AtomicU8,
@@ -39,7 +40,7 @@ impl SocketTether {
         // SAFETY: by I2 this word of our memory is the sleep word's alone, and there is one tether to a memory.
         let sleep = unsafe { SleepWord::new(own.memory.part(word.clone())) };
         let peer_sleep = PeerSleep::new(theirs.memory.part(word));
-        let (left, gone, ends) = (AtomicBool::new(false), OnceLock::new(), AtomicU8::new(2));
+        let (left, gone, ends) = (Mutex::new(false), OnceLock::new(), AtomicU8::new(2));
         Self { socket, own, theirs, peer, sleep, peer_sleep, left, gone, ends }
     }
 
@@ -80,18 +81,24 @@ impl SocketTether {
         let _ = self.gone.set(PeerGone { peer: self.peer.name.clone(), reason });
     }
 
-    /// Takes rings, or, with `PEEK`, looks whether there is one.
-    fn receive(&self, how: RecvFlags) {
+    fn left(&self) -> MutexGuard<'_, bool> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes rings, or, with `PEEK`, looks whether there is one and says so.
+    fn receive(&self, how: RecvFlags) -> bool {
         let mut byte = [0; 8];
         for _ in 0..RINGS_MAX {
             match rustix::net::recv(&self.socket, &mut byte[..], how | RecvFlags::DONTWAIT) {
-                Ok((_, 0)) | Err(Errno::CONNRESET | Errno::NOTCONN) => return self.hung_up(),
-                Ok(_) if how.contains(RecvFlags::PEEK) => return self.left.store(true, Ordering::Relaxed),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
-                Err(error) => return self.cut(Reason::System { operation: "recv", errno: error.raw_os_error() }),
+                Ok((_, 0)) | Err(Errno::CONNRESET | Errno::NOTCONN) => self.hung_up(),
+                Ok(_) if how.contains(RecvFlags::PEEK) => return true,
+                Ok(_) | Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {}
+                Err(error) => self.cut(Reason::System { operation: "recv", errno: error.raw_os_error() }),
             }
+            return false;
         }
+        false
     }
 }
 
@@ -102,18 +109,24 @@ impl Tether for SocketTether {
 
     fn look(&self) -> Result<(), PeerGone> {
         self.alive()?;
-        let asleep = self.sleep.sleepers() > 0;
-        self.receive(if asleep { RecvFlags::PEEK } else { RecvFlags::empty() });
+        let mut left = self.left();
+        if self.sleep.sleepers() == 0 {
+            self.receive(RecvFlags::empty());
+        } else {
+            *left |= self.receive(RecvFlags::PEEK);
+        }
+        drop(left);
         self.alive()
     }
 
     fn arm(&self) {
+        let _left = self.left();
         self.sleep.arm();
     }
 
     fn disarm(&self) {
-        // A ring left too long costs somebody one look in vain, so relaxed is enough.
-        if self.sleep.disarm() == 0 && self.left.swap(false, Ordering::Relaxed) && self.gone().is_none() {
+        let mut left = self.left();
+        if self.sleep.disarm() == 0 && std::mem::take(&mut *left) && self.gone().is_none() {
             self.receive(RecvFlags::empty());
         }
     }

@@ -138,7 +138,8 @@ pub trait Tether: Send + Sync {
     /// Becomes readable when the peer rings or goes. `None` where waiting is not by descriptor.
     fn readiness(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Takes the rings that have come; never blocks.
+    /// Looks whether the peer is there, and takes the rings that have come; never blocks. While anybody sleeps (between [`Self::arm`] and
+    /// [`Self::disarm`]) rings stay where they are: the peer rings once for all sleepers.
     ///
     /// # Errors
     /// When the peer is gone.
