@@ -18,6 +18,9 @@ use super::{Bounds, Weigh};
 use crate::sync::Padded;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
+/// How often the length is looked for while the head moves.
+const LOOKS: u32 = 8;
+
 /// The producers' side of the state, on cache lines of its own.
 struct Tail {
     /// Next position to claim.
@@ -120,11 +123,20 @@ impl<T: Weigh> Line<T> {
         slot.written.store(1, Ordering::Release);
     }
 
-    /// Values in the line, claimed ones among them. Exact when nobody pushes or pops.
+    /// Values in the line, claimed ones among them: as many as there were at one moment of the call, or fewer while it is read all the time.
     pub(super) fn len(&self) -> usize {
-        // Head first: it never passes the tail.
-        let head = self.head.0.load(Ordering::Acquire);
-        self.tail.0.next.load(Ordering::Relaxed).wrapping_sub(head)
+        let mut head = self.head.0.load(Ordering::Acquire);
+        for _ in 0..LOOKS {
+            let tail = self.tail.0.next.load(Ordering::Acquire);
+            let now = self.head.0.load(Ordering::Acquire);
+            if now == head {
+                return tail.wrapping_sub(head);
+            }
+            head = now;
+        }
+        // Head last: it may have passed this tail.
+        let tail = self.tail.0.next.load(Ordering::Acquire);
+        (tail.wrapping_sub(self.head.0.load(Ordering::Acquire)) as isize).max(0) as usize
     }
 
     /// Bytes of its values, slots included.
