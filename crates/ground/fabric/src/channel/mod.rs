@@ -11,6 +11,7 @@
 //! A message goes over every transport of the channel, encoded once for each. What was posted before a peer is there waits in its queue; what a
 //! dead peer may not have read is counted as in doubt ([`Loss`]), and the rest goes to its successor.
 
+mod bell;
 mod deadline;
 mod error;
 mod inbox;

@@ -25,8 +25,10 @@ use crate::tli::Tether;
 pub struct Receiver {
     core: Arc<Core>,
     source: Source,
-    /// Links whose peers ring because a task waits for us.
+    /// Links whose peers ring because a task or an event loop waits for us.
     armed: Vec<Arc<dyn Tether>>,
+    /// An event loop waits for us.
+    waits: bool,
 }
 
 /// Where messages come from.
@@ -60,11 +62,12 @@ impl Receiver {
             core,
             source: Source::Direct(Box::new(Direct { intake: Intake::new(), seen: 0, woken: false, watched: None })),
             armed: Vec::new(),
+            waits: false,
         }
     }
 
     pub(super) fn queued(core: Arc<Core>, reader: ReceiveReader<Received>) -> Self {
-        Self { core, source: Source::Queue(reader), armed: Vec::new() }
+        Self { core, source: Source::Queue(reader), armed: Vec::new(), waits: false }
     }
 
     /// A further consumer of the same receive queue; `None` where there is one consumer.
@@ -73,7 +76,7 @@ impl Receiver {
             Source::Direct(_) => None,
             Source::Queue(reader) => {
                 let source = Source::Queue(reader.try_clone()?);
-                Some(Self { core: Arc::clone(&self.core), source, armed: Vec::new() })
+                Some(Self { core: Arc::clone(&self.core), source, armed: Vec::new(), waits: false })
             }
         }
     }
@@ -211,6 +214,7 @@ impl Receiver {
     /// # Errors
     /// When a new link's descriptor cannot be watched.
     pub fn about_to_wait(&mut self) -> io::Result<bool> {
+        self.awake();
         self.settle();
         let Source::Direct(direct) = &mut self.source else { return Ok(false) };
         if let Some(watched) = &mut direct.watched {
@@ -228,8 +232,10 @@ impl Receiver {
                 }
             }
         }
-        direct.intake.tethers().for_each(|tether| tether.arm());
+        self.armed.extend(direct.intake.tethers().cloned());
+        self.armed.iter().for_each(|tether| tether.arm());
         self.core.shared.receiver_sleeps();
+        self.waits = true;
         let ready = self.ready();
         if ready {
             self.awake();
@@ -237,16 +243,18 @@ impl Receiver {
         Ok(ready)
     }
 
-    /// The wait that [`Self::about_to_wait`] began is over; takes the rings.
+    /// The wait that [`Self::about_to_wait`] began, if any, is over; takes the rings.
     pub fn awake(&mut self) {
-        let Source::Direct(direct) = &mut self.source else { return };
-        self.core.shared.receiver_wakes();
-        for tether in direct.intake.tethers() {
-            tether.disarm();
-            // A death shows when messages are looked for.
-            let _ = tether.look();
+        if !std::mem::take(&mut self.waits) {
+            return;
         }
-        direct.woken = true;
+        self.core.shared.receiver_wakes();
+        self.disarm();
+        if let Source::Direct(direct) = &mut self.source {
+            // A death shows when messages are looked for.
+            direct.intake.tethers().for_each(|tether| drop(tether.look()));
+            direct.woken = true;
+        }
     }
 
     /// Waits for a message and says where it lies: for raw channels, which receive without a queue.
@@ -450,6 +458,7 @@ fn lost_error(core: &Core, lost: Found) -> ReceiveError {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        self.awake();
         self.disarm();
         // What was read is known there.
         self.settle();

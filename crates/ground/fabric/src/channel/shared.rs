@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use smallvec::SmallVec;
 
+use super::bell::Bell;
 use super::deadline::Deadline;
 use super::inbox::Inbox;
 use super::intake::Source;
@@ -61,8 +62,7 @@ pub(super) struct Shared {
     pub(super) arrivals: Mutex<Vec<Source>>,
     pub(super) arrived: AtomicU64,
     /// Wakes the receiver.
-    pub(super) receive_bell: OwnedFd,
-    pub(super) receiver_asleep: AtomicBool,
+    pub(super) receive_bell: Bell,
     pub(super) receiver_waker: AtomicWaker,
     /// A link was found over, and no turn has begun since.
     pub(super) lost: AtomicBool,
@@ -92,7 +92,6 @@ pub(super) struct Parts {
 
 impl Shared {
     pub(super) fn new(parts: Parts) -> std::io::Result<Self> {
-        let bell = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         Ok(Self {
             name: parts.name,
             limits: parts.limits,
@@ -103,15 +102,14 @@ impl Shared {
             drained: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Open as u8),
             turn: Mutex::new(Turn::new(parts.connectors)),
-            bell: bell()?,
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             driver_asleep: AtomicBool::new(false),
             progressed: (Mutex::new(0), Condvar::new()),
             progress_waiters: AtomicUsize::new(0),
             posters: Mutex::new(Vec::new()),
             arrivals: Mutex::new(Vec::new()),
             arrived: AtomicU64::new(0),
-            receive_bell: bell()?,
-            receiver_asleep: AtomicBool::new(false),
+            receive_bell: Bell::new()?,
             receiver_waker: AtomicWaker::new(),
             lost: AtomicBool::new(false),
             future_waits: AtomicBool::new(false),
@@ -233,10 +231,7 @@ impl Shared {
 
     /// Wakes a thread or task that waits for messages.
     pub(super) fn wake_receiver(&self) {
-        fence(Ordering::SeqCst);
-        if self.receiver_asleep.load(Ordering::Relaxed) && self.receiver_asleep.swap(false, Ordering::AcqRel) {
-            let _ = rustix::io::write(&self.receive_bell, &1u64.to_ne_bytes());
-        }
+        self.receive_bell.ring();
         if self.future_waits.swap(false, Ordering::AcqRel) {
             self.receiver_waker.wake();
         }
@@ -356,12 +351,11 @@ impl Shared {
             deadline = deadline.earlier(Some(Instant::now() + AGAIN));
         }
         tethers.iter().for_each(|tether| tether.arm());
-        self.receiver_asleep.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.receive_bell.arm();
         if !ready() {
             self.poll_receiver(tethers, deadline);
         }
-        self.receiver_asleep.store(false, Ordering::SeqCst);
+        self.receive_bell.disarm();
         tethers.iter().for_each(|tether| tether.disarm());
     }
 
@@ -372,29 +366,22 @@ impl Shared {
 
     /// A receiver is about to wait by descriptor (W2).
     pub(super) fn receiver_sleeps(&self) {
-        self.receiver_asleep.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        self.receive_bell.arm();
     }
 
     /// That wait is over; a ring that was taken meanwhile may have been meant for the driver (W3).
     pub(super) fn receiver_wakes(&self) {
-        self.receiver_asleep.store(false, Ordering::SeqCst);
-        let _ = rustix::io::read(&self.receive_bell, &mut [0u8; 8]);
+        self.receive_bell.disarm();
         self.wake_driver_for_ring();
     }
 
-    /// Returns whether a tether has something to say.
-    fn poll_receiver(&self, tethers: &[Arc<dyn Tether>], deadline: Deadline) -> bool {
+    fn poll_receiver(&self, tethers: &[Arc<dyn Tether>], deadline: Deadline) {
         let mut fds: SmallVec<[PollFd<'_>; 6]> = SmallVec::new();
         fds.push(PollFd::from_borrowed_fd(self.receive_bell.as_fd(), PollFlags::IN));
         let readable = tethers.iter().filter_map(|tether| tether.readiness());
         fds.extend(readable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN | PollFlags::RDHUP)));
         // An interrupted poll is a short one.
         let _ = poll(&mut fds, timespec(deadline).as_ref());
-        if !fds[0].revents().is_empty() {
-            let _ = rustix::io::read(&self.receive_bell, &mut [0u8; 8]);
-        }
-        fds[1..].iter().any(|fd| !fd.revents().is_empty())
     }
 
     /// W3: a ring was taken that may have been meant for the driver, which sleeps on the same tether.

@@ -153,7 +153,9 @@ impl Shared {
             tethers.iter().for_each(|tether| tether.arm());
         }
         self.driver_asleep.store(true, Ordering::SeqCst);
-        self.receiver_asleep.fetch_or(watcher.is_some(), Ordering::SeqCst);
+        if watcher.is_some() {
+            self.receive_bell.arm();
+        }
         fence(Ordering::SeqCst);
         // Look once more, now that everybody would wake us.
         let again = if listens { self.step(turn, Armed::Yes) || watcher.is_some() } else { false };
@@ -169,7 +171,7 @@ impl Shared {
         let rung = sleeps && self.sleep(turn, &tethers, listens, watches, deadline);
         self.driver_asleep.store(false, Ordering::SeqCst);
         if watches {
-            self.receiver_asleep.store(false, Ordering::SeqCst);
+            self.receive_bell.disarm();
         }
         if listens {
             tethers.iter().for_each(|tether| tether.disarm());
@@ -215,10 +217,8 @@ impl Shared {
         // An interrupted poll is a short one.
         let _ = poll(&mut fds, timespec(until).as_ref());
         let rung = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        for (fd, bell) in fds.iter().zip([&self.bell, &self.receive_bell]) {
-            if rung(fd) {
-                let _ = rustix::io::read(bell, &mut [0u8; 8]);
-            }
+        if rung(&fds[0]) {
+            let _ = rustix::io::read(&self.bell, &mut [0u8; 8]);
         }
         fds[2..tethers_end].iter().any(rung)
     }
