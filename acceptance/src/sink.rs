@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +29,10 @@ pub struct Arrival {
     pub recipients: Vec<String>,
     /// The content without dot-stuffing.
     pub content: Vec<u8>,
+    /// The address that the connection came from.
+    pub peer: IpAddr,
+    /// EHLO or LHLO as it came.
+    pub hello: String,
 }
 
 #[derive(Default)]
@@ -134,7 +138,10 @@ fn session(stream: &TcpStream, state: &State, manner: &Manner) -> std::io::Resul
     std::thread::sleep(manner.delay_greeting);
     stream.write_all(b"220 sink.test ESMTP\r\n")?;
     let mut replies = Vec::new();
-    let mut arrival = Arrival { mail: String::new(), recipients: vec![], content: vec![] };
+    let (peer, mut hello) = (stream.peer_addr()?.ip(), String::new());
+    let fresh =
+        |mail: String, hello: &str| Arrival { mail, recipients: vec![], content: vec![], peer, hello: hello.into() };
+    let mut arrival = fresh(String::new(), "");
     loop {
         // Replies to pipelined commands leave together.
         if reader.buffer().is_empty() && !replies.is_empty() {
@@ -156,13 +163,14 @@ fn session(stream: &TcpStream, state: &State, manner: &Manner) -> std::io::Resul
         }
         match verb.as_str() {
             "EHLO" | "LHLO" => {
+                hello = text;
                 let keywords: String = manner.keywords.iter().map(|keyword| format!("250-{keyword}\r\n")).collect();
                 let offer =
                     format!("250-sink.test\r\n{keywords}250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n");
                 replies.extend_from_slice(offer.as_bytes());
             }
             "MAIL" => {
-                arrival = Arrival { mail: text, recipients: vec![], content: vec![] };
+                arrival = fresh(text, &hello);
                 replies.extend_from_slice(b"250 2.1.0 ok\r\n");
             }
             "RCPT" => {

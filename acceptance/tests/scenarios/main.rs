@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 mod bad_input;
+mod bindings;
 mod command_line;
 mod demo;
 mod drain_and_reload;

@@ -2,7 +2,7 @@
 
 use config::Config;
 use message::Container;
-use routing::Router;
+use routing::{Egress, Router};
 use scheduling::Limits;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(crate) struct Generation {
     pub(crate) config: Arc<Config>,
     pub(crate) router: Router<Config>,
-    limits: HashMap<(Arc<str>, Arc<str>), Arc<Limits>>,
+    limits: HashMap<(Arc<str>, Arc<str>, Option<Arc<str>>), Arc<Limits>>,
 }
 
 /// Limits that are remembered; beyond it all are forgotten and asked for again.
@@ -26,16 +26,27 @@ impl Generation {
 
     /// The limits of a container; the same options give the same `Arc` as long as they are remembered.
     pub(crate) fn limits(&mut self, container: &Container) -> Arc<Limits> {
-        let key = (container.options.clone(), container.binding.clone());
+        let key = (container.options.clone(), container.binding.clone(), container.group.clone());
         if let Some(limits) = self.limits.get(&key) {
             return limits.clone();
         }
         if self.limits.len() >= LIMITS_MAX {
             self.limits.clear();
         }
-        let options = self.config.domain_options(&container.options, &container.binding, None);
+        let options = self.config.domain_options(&container.options, &container.binding, container.group.as_deref());
         let limits = Arc::new(Limits::from(&*options));
         self.limits.insert(key, limits.clone());
         limits
+    }
+
+    /// Whether the configuration still has this identity.
+    pub(crate) fn has(&self, egress: &Egress) -> bool {
+        match &egress.group {
+            Some(group) => {
+                let group = self.config.binding_group(group);
+                group.is_some_and(|group| group.members.iter().any(|(binding, _)| *binding == egress.binding))
+            }
+            None => self.config.bindings.contains(&egress.binding),
+        }
     }
 }

@@ -52,6 +52,7 @@ mod tests {
         let container = |n: u32| Container {
             name: format!("d{n}.example").into(),
             binding: "default".into(),
+            group: None,
             options: "*".into(),
             agent: Agent::Mx,
         };

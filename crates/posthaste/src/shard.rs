@@ -16,10 +16,10 @@ use engine::{LoopContext, Pressure, PressureGauge, TaskKind};
 use fabric::{Doorbell, LaneReceiver, LaneSender, WindowPool};
 use message::{Container, Event, EventSink, Message, Queued, Routed, Spool as _, StoreError, StoreKey, UnixMicros};
 use record::Recorder;
-use routing::Plan as _;
+use routing::{Egress, HEAD_BYTES_MAX, Marks, Plan as _};
 use scheduling::{ContainerRow, QueueFull, Scheduler};
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +74,8 @@ pub(crate) struct Parts {
 const STEP: usize = 256;
 /// How often a loop tends, if no log asks for more.
 const TEND: Duration = Duration::from_millis(100);
+/// After which time a spool that could not be read is asked again.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 /// And at most.
 const TEND_MIN: Duration = Duration::from_millis(10);
 
@@ -133,10 +135,23 @@ impl Shard {
     }
 
     /// A message was stored: each recipient goes to its queue.
-    pub(crate) fn stored(&self, message: &Arc<Message>, key: StoreKey) {
+    pub(crate) fn stored(self: &Rc<Self>, message: &Arc<Message>, key: StoreKey) {
+        if let Some(marks) = self.marks(message) {
+            return self.queue_all(message, key, &marks);
+        }
+        let (shard, message) = (self.clone(), message.clone());
+        let reading = async move {
+            if let Some(marks) = shard.read_marks(&message, key).await {
+                shard.queue_all(&message, key, &marks);
+            }
+        };
+        self.context.spawn(TaskKind("message head"), reading).detach();
+    }
+
+    fn queue_all(&self, message: &Arc<Message>, key: StoreKey, marks: &Marks) {
         let now = self.unix();
         for index in 0..message.envelope.recipients.len() as u16 {
-            let routed = self.route(message, index);
+            let routed = self.route(message, index, marks);
             let container = match &routed {
                 Routed::To(container) => Some(&**container),
                 Routed::Refused(_) => None,
@@ -157,14 +172,50 @@ impl Shard {
     }
 
     /// A recipient that a restart found.
-    pub(crate) fn recovered(&self, message: &Arc<Message>, queued: Queued) {
-        let routed = self.route(message, queued.recipient);
-        self.hand(routed, message, queued);
+    pub(crate) fn recovered(self: &Rc<Self>, message: &Arc<Message>, queued: Queued) {
+        if let Some(marks) = self.marks(message) {
+            let routed = self.route(message, queued.recipient, &marks);
+            return self.hand(routed, message, queued);
+        }
+        let (shard, message) = (self.clone(), message.clone());
+        let reading = async move {
+            if let Some(marks) = shard.read_marks(&message, queued.key).await {
+                let routed = shard.route(&message, queued.recipient, &marks);
+                shard.hand(routed, &message, queued);
+                shard.ring();
+            }
+        };
+        self.context.spawn(TaskKind("message head"), reading).detach();
     }
 
-    fn route(&self, message: &Message, index: u16) -> Routed {
+    fn route(&self, message: &Message, index: u16, marks: &Marks) -> Routed {
         let recipient = &message.envelope.recipients[usize::from(index)];
-        self.generation.borrow_mut().router.route(&recipient.address)
+        let router = &mut self.generation.borrow_mut().router;
+        let egress = router.choose(marks, &recipient.address);
+        router.route(&recipient.address, egress)
+    }
+
+    /// What the choice of a binding depends on; `None` if it must be read from the spool.
+    fn marks(&self, message: &Message) -> Option<Marks> {
+        let router = &self.generation.borrow().router;
+        if !router.reads_head() {
+            return Some(router.marks(message, b""));
+        }
+        let head = routing::head(&message.content)?;
+        Some(router.marks(message, &head))
+    }
+
+    /// As [`Shard::marks`], with the head of the message from the spool. A spool that cannot be read now is asked again
+    /// later: mail must not leave by an identity that is not its own. `None`: the message is gone, or the server stops.
+    async fn read_marks(&self, message: &Message, key: StoreKey) -> Option<Marks> {
+        loop {
+            match self.spool.read(key, 0, HEAD_BYTES_MAX).await {
+                Ok(head) => return Some(self.generation.borrow().router.marks(message, &head)),
+                Err(StoreError::Full | StoreError::Failed) => self.context.timers().sleep(READ_AGAIN).await,
+                // The spool reports what is missing; what stops comes again after the next start.
+                Err(StoreError::Missing | StoreError::Stopping) => return None,
+            }
+        }
     }
 
     fn hand(&self, routed: Routed, message: &Arc<Message>, queued: Queued) {
@@ -275,7 +326,8 @@ impl Shard {
         self.context.spawn(TaskKind("reroute"), self.clone().reroute()).detach();
     }
 
-    /// Routes anew what waits in containers whose route is not the configured one any more: held mail above all.
+    /// Routes anew what waits in containers whose route is not the configured one any more, held mail above all, or whose
+    /// binding is gone.
     async fn reroute(self: Rc<Self>) {
         for row in self.stale_containers() {
             let mut left = row.active as usize + row.delayed as usize;
@@ -301,7 +353,12 @@ impl Shard {
         };
         match message {
             Ok(message) => {
-                let routed = self.route(&message, queued.recipient);
+                let marks = match self.marks(&message) {
+                    Some(marks) => Some(marks),
+                    None => self.read_marks(&message, queued.key).await,
+                };
+                let Some(marks) = marks else { return };
+                let routed = self.route(&message, queued.recipient, &marks);
                 self.hand(routed, &message, queued);
             }
             // It cannot be read now: it stays where it was, and delivery meets the same trouble with its own handling.
@@ -313,16 +370,21 @@ impl Shard {
     fn stale_containers(&self) -> Vec<ContainerRow> {
         let (scheduler, generation, now) = (self.scheduler.borrow(), self.generation.borrow(), self.unix());
         let (mut stale, mut from) = (Vec::new(), Some(0));
+        let mut known: HashMap<Egress, bool> = HashMap::new();
         while let Some(at) = from {
             let page = scheduler.containers(at, STEP, now);
             from = page.next;
-            let is_stale = |row: &ContainerRow| {
+            let mut is_stale = |row: &ContainerRow| {
                 let container = &row.container;
+                let egress = Egress { binding: container.binding.clone(), group: container.group.clone() };
+                if !*known.entry(egress.clone()).or_insert_with(|| generation.has(&egress)) {
+                    return true;
+                }
                 // The agent of an address literal is its address, which no configuration changes.
                 !container.name.starts_with('[')
-                    && generation.config.declared(&container.options).agent != container.agent
+                    && generation.config.declared(&container.options, &egress).agent != container.agent
             };
-            stale.extend(page.rows.into_iter().filter(is_stale));
+            stale.extend(page.rows.into_iter().filter(&mut is_stale));
         }
         stale
     }

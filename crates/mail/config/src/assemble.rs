@@ -10,8 +10,8 @@ use crate::config::{BindingGroup, Config, DEFAULT_BINDING, Named, ShownSection, 
 use crate::error::{ConfigError, Reporter};
 use crate::locate::{PATH_PARTS_MAX, Spot};
 use crate::options::{
-    BindingGroupStanza, ConsoleStanza, EngineStanza, ListenerStanza, LogStanza, MemoryStanza, Place, PolicyStanza,
-    PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, SpoolStanza, Stanza,
+    BindingGroupStanza, ConsoleStanza, EgressStanza, EngineStanza, ListenerStanza, LogStanza, MemoryStanza, Place,
+    PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, SpoolStanza, Stanza,
 };
 use crate::put::Put;
 use crate::scopes::{DomainScopes, StanzaIndex};
@@ -69,6 +69,7 @@ pub(crate) struct Assembly<'t> {
     pub(crate) listeners: NamedStanzas<ListenerStanza>,
     pub(crate) logs: NamedStanzas<LogStanza>,
     pub(crate) groups: NamedStanzas<BindingGroupStanza>,
+    pub(crate) egress: NamedStanzas<EgressStanza>,
     pub(crate) scopes: DomainScopes,
     /// Stanzas with a pattern, by header.
     pub(crate) patterns: HashMap<String, StanzaIndex>,
@@ -109,6 +110,7 @@ impl<'t> Assembly<'t> {
             listeners: NamedStanzas::default(),
             logs: NamedStanzas::default(),
             groups: NamedStanzas::default(),
+            egress: NamedStanzas::default(),
             scopes: DomainScopes::new(),
             patterns: HashMap::new(),
             failed: HashSet::new(),
@@ -170,6 +172,7 @@ impl<'t> Assembly<'t> {
             Some(Spot::Pool(index)) => put.fill(&mut self.pools.list[index].stanza),
             Some(Spot::Listener(index)) => put.fill(&mut self.listeners.list[index].stanza),
             Some(Spot::Log(index)) => put.fill(&mut self.logs.list[index].stanza),
+            Some(Spot::Egress(index)) => put.fill(&mut self.egress.list[index].stanza),
             Some(Spot::Domain(index, scope)) => {
                 put.fill_scoped(&mut self.scopes.stanzas[index as usize].stanza, scope, &[]);
             }
@@ -216,6 +219,10 @@ impl<'t> Assembly<'t> {
             .map(|named| name(&named.name, show(&named.header, &named.stanza, &defaults, &mut shown)))
             .collect();
         let logs = self.resolve_logs(&server.log_dir, &mut shown);
+        let no_egress = EgressStanza::defaults();
+        let egress = self.egress.list.iter();
+        let egress =
+            egress.map(|named| name(&named.name, show(&named.header, &named.stanza, &no_egress, &mut shown))).collect();
         let policy = show("policy", &self.policy, &PolicyStanza::defaults(), &mut shown);
         let mut defaults = ConsoleStanza::defaults();
         defaults.socket = Setting::built_in(server.run_dir.join("console.sock"));
@@ -237,6 +244,7 @@ impl<'t> Assembly<'t> {
             console,
             bindings: self.resolve_bindings(),
             binding_groups: self.resolve_groups(),
+            egress,
             warnings: Vec::new(),
             scopes: DomainScopes::new(),
             shown,

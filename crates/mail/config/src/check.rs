@@ -19,6 +19,7 @@ pub(crate) fn across(assembly: &mut Assembly<'_>, config: &Config) {
     check_logs(assembly, config);
     check_groups(assembly);
     check_bindings(assembly);
+    check_egress(assembly, config);
     check_resolver(assembly, config);
     check_memory(assembly, config);
     check_retries(assembly);
@@ -184,6 +185,50 @@ fn check_bindings(assembly: &mut Assembly<'_>) {
         let stanza = assembly.scopes.stanza(index);
         let (at, header) = (stanza.at, format!("[{}]", stanza.header));
         assembly.report.error(at, header, message);
+    }
+}
+
+/// Each `[egress.NAME]` names one binding or group that exists, and has mail left to take.
+fn check_egress(assembly: &mut Assembly<'_>, config: &Config) {
+    let mut takes_all: Option<&str> = None;
+    for (named, egress) in assembly.egress.list.iter().zip(&config.egress) {
+        let report = &mut assembly.report;
+        if report.is_full() {
+            return;
+        }
+        let object = |option: &str| format!("[{}] {option}", named.header);
+        let (binding, group) = (egress.binding.0.as_deref(), egress.binding_group.0.as_deref());
+        let at_binding = offset(named.stanza.binding.as_deref(), named.at);
+        let at_group = offset(named.stanza.binding_group.as_deref(), named.at);
+        match (binding, group) {
+            (None, None) if report.is_whole() => {
+                report.error(named.at, format!("[{}]", named.header), "it names no binding; write binding = \"NAME\"");
+            }
+            (Some(_), Some(_)) => {
+                report.error(at_group, object("binding_group"), "a binding is named as well; write one of the two");
+            }
+            (Some(name), None) if name != DEFAULT_BINDING && !assembly.scopes.bindings.contains_key(name) => {
+                let names = config.bindings.iter().map(|binding| &**binding).take(NAMES_COMPARED_MAX);
+                let hint = nearest(name, names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                let message = format!("there is no [binding.{}]{hint}", quoted(name));
+                report.error(at_binding, object("binding"), message);
+            }
+            (None, Some(name)) if assembly.groups.get(name).is_none() => {
+                let names = config.binding_groups.iter().map(|group| &*group.name).take(NAMES_COMPARED_MAX);
+                let hint = nearest(name, names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                let message = format!("there is no [binding_group.{}]{hint}", quoted(name));
+                report.error(at_group, object("binding_group"), message);
+            }
+            _ => {}
+        }
+        if let Some(other) = takes_all {
+            let message = format!("[{other}] stands before it and takes all mail, so this section takes none");
+            report.warning(named.at, format!("[{}]", named.header), message);
+        }
+        let every = |set: &crate::value::DomainSet| set.patterns().next().is_none() || set.is_everything();
+        if every(&egress.sender) && every(&egress.recipient) && egress.header.is_empty() && egress.tenant.is_empty() {
+            takes_all = takes_all.or(Some(&named.header));
+        }
     }
 }
 

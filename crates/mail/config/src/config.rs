@@ -8,8 +8,8 @@ use std::sync::Arc;
 use crate::assemble::assemble;
 use crate::error::{ConfigError, ConfigWarning};
 use crate::options::{
-    ConsoleOptions, DomainOptions, EngineOptions, Explained, ListenerOptions, LogOptions, MemoryOptions, PolicyOptions,
-    PoolOptions, ResolverOptions, ServerOptions, SpoolOptions,
+    ConsoleOptions, DomainOptions, EgressOptions, EngineOptions, Explained, ListenerOptions, LogOptions, MemoryOptions,
+    PolicyOptions, PoolOptions, ResolverOptions, ServerOptions, SpoolOptions,
 };
 use crate::scopes::DomainScopes;
 
@@ -33,6 +33,8 @@ impl<T> Deref for Named<T> {
 pub type Listener = Named<ListenerOptions>;
 /// A `[log.NAME]`.
 pub type Log = Named<LogOptions>;
+/// An `[egress.NAME]`.
+pub type Egress = Named<EgressOptions>;
 /// A `[pool.NAME]`.
 pub type Pool = Named<PoolOptions>;
 
@@ -97,6 +99,8 @@ pub struct Config {
     pub bindings: Vec<Arc<str>>,
     /// `[binding_group.NAME]`, in the order of the file.
     pub binding_groups: Vec<BindingGroup>,
+    /// `[egress.NAME]`, in the order of the file.
+    pub egress: Vec<Egress>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<ConfigWarning>,
     pub(crate) scopes: DomainScopes,
@@ -170,6 +174,12 @@ impl Config {
     pub fn explain(&self, domain: &str, binding: &str, group: Option<&str>) -> Vec<Explanation> {
         let explained = self.scopes.explain(domain, binding, group);
         explained.into_iter().map(|(line, header)| explanation(&line, header)).collect()
+    }
+
+    /// The header of the section that gives an option of the domain table its value; `None` is the default.
+    #[must_use]
+    pub fn declaring_section(&self, domain: &str, binding: &str, group: Option<&str>, option: &str) -> Option<&str> {
+        self.scopes.declaring_section(domain, binding, group, option)
     }
 
     /// The listener with this name.

@@ -33,18 +33,18 @@ mod value;
 
 pub use builtin::{DEFAULT_FILE_NAME, default_text, demo_text};
 pub use config::{
-    BindingGroup, Config, DEFAULT_BINDING, Explanation, Listener, Log, Named, Origin, Pool, Surroundings,
+    BindingGroup, Config, DEFAULT_BINDING, Egress, Explanation, Listener, Log, Named, Origin, Pool, Surroundings,
 };
 pub use document::options_markdown;
 pub use error::{ConfigError, ConfigWarning, Position};
 pub use options::{
-    BindingGroupOptions, Change, ConsoleOptions, DefaultValue, DomainOptions, EngineOptions, ListenerOptions,
-    LogOptions, MemoryOptions, OptionRow, PolicyOptions, PoolOptions, ResolverOptions, Scopes, SectionRows,
-    ServerOptions, Spec, SpoolOptions, option_table,
+    BindingGroupOptions, Change, ConsoleOptions, DefaultValue, DomainOptions, EgressOptions, EngineOptions,
+    ListenerOptions, LogOptions, MemoryOptions, OptionRow, PolicyOptions, PoolOptions, ResolverOptions, Scopes,
+    SectionRows, ServerOptions, Spec, SpoolOptions, option_table,
 };
 pub use show::UnknownScope;
 pub use value::{
-    AddHeader, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, HostName, Ipv6Use, Kind,
-    LineEndings, LmtpTarget, LogEvent, LogFormat, Mailbox, MemoryAmount, Network, NetworkSet, Percent, Protocol,
-    ProxyProtocol, RetryLimit, Route, Store, TcpAddress,
+    AddHeader, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, HeaderName, HeaderTest,
+    HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Mailbox, MemoryAmount, Network, NetworkSet,
+    OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit, Route, Store, TcpAddress,
 };

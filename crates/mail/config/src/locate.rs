@@ -23,6 +23,7 @@ pub(crate) enum Spot {
     Pool(usize),
     Listener(usize),
     Log(usize),
+    Egress(usize),
     /// A stanza of the fall-back chain, and which options may stand in it.
     Domain(StanzaIndex, Scopes),
     /// A binding group: its own options and those that fall back.
@@ -30,7 +31,7 @@ pub(crate) enum Spot {
 }
 
 /// The first words of paths.
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 14] = [
     "server",
     "engine",
     "pool",
@@ -41,6 +42,7 @@ const WORDS: [&str; 13] = [
     "domain",
     "binding",
     "binding_group",
+    "egress",
     "log",
     "policy",
     "console",
@@ -65,6 +67,7 @@ impl Assembly<'_> {
             ["pool"] => Some(Spot::Parent("pool.NAME")),
             ["listener"] => Some(Spot::Parent("listener.NAME")),
             ["log"] => Some(Spot::Parent("log.NAME")),
+            ["egress"] => Some(Spot::Parent("egress.NAME")),
             ["binding"] => Some(Spot::Parent("binding.NAME")),
             ["binding_group"] => Some(Spot::Parent("binding_group.NAME")),
             ["domain"] | [.., "domain"] if self.is_domain_parent(&parts) => Some(Spot::Parent("domain.\"PATTERN\"")),
@@ -72,6 +75,7 @@ impl Assembly<'_> {
             ["pool", _] => self.checked_name(path).then(|| Spot::Pool(self.pools.find_or_make(path))),
             ["listener", _] => self.checked_name(path).then(|| Spot::Listener(self.listeners.find_or_make(path))),
             ["log", _] => self.checked_name(path).then(|| Spot::Log(self.logs.find_or_make(path))),
+            ["egress", _] => self.checked_name(path).then(|| Spot::Egress(self.egress.find_or_make(path))),
             ["domain", ..] | ["binding" | "binding_group", _, ..] => self.locate_scope(path),
             _ => {
                 self.report_unknown(path);
@@ -209,7 +213,7 @@ impl Assembly<'_> {
             "binding_group" => "a binding group has sections [binding_group.NAME.domain.\"PATTERN\"] and \
                                 [binding_group.NAME.binding.NAME] only"
                 .to_owned(),
-            "pool" | "listener" | "log" => format!("[{word}.NAME] has no sections inside"),
+            "pool" | "listener" | "log" | "egress" => format!("[{word}.NAME] has no sections inside"),
             single => format!("[{single}] has no sections inside"),
         };
         self.report.error(path.get(1).unwrap_or(first).at, object, inside);

@@ -107,6 +107,19 @@ impl DomainScopes {
         explained.into_iter().map(|line| (header(line.link), line)).map(|(header, line)| (line, header)).collect()
     }
 
+    /// The header of the stanza that gives an option; `None` is the default.
+    pub(crate) fn declaring_section(
+        &self,
+        domain: &str,
+        binding: &str,
+        group: Option<&str>,
+        option: &str,
+    ) -> Option<&str> {
+        let chain = self.chain(domain, binding, group);
+        let declares = |index: &StanzaIndex| self.stanza(*index).stanza.place_of(option).is_some();
+        chain.into_iter().find(declares).map(|index| self.stanza(index).header.as_str())
+    }
+
     pub(crate) fn stanza(&self, index: StanzaIndex) -> &ScopedStanza {
         &self.stanzas[index as usize]
     }

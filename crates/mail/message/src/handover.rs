@@ -133,6 +133,8 @@ pub struct Container {
     pub name: Arc<str>,
     /// The egress identity.
     pub binding: Arc<str>,
+    /// The binding group that the binding was chosen from, whose options hold as well.
+    pub group: Option<Arc<str>>,
     /// The domain whose options hold for the container: its name, or the pattern that declared the route.
     pub options: Arc<str>,
     /// How its mail leaves.

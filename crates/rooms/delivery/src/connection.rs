@@ -5,7 +5,7 @@
 
 use crate::Neighbours;
 use crate::failing::{fail_all, fail_one};
-use crate::host::{Failure, Target};
+use crate::host::{Failure, Target, blames_source};
 use crate::leased::{Leased, Number};
 use crate::report::Due;
 use crate::reporter::ReportJob;
@@ -54,7 +54,8 @@ pub(crate) async fn run<N: Neighbours>(room: Rc<Room<N>>, dial: Dial, _seat: Sea
         let stream = match connected {
             Ok(stream) => stream,
             Err(error) => {
-                if matches!(error, engine::ConnectError::Connect(_) | engine::ConnectError::TimedOut) {
+                let is_hosts = matches!(error, engine::ConnectError::Connect(_) | engine::ConnectError::TimedOut);
+                if is_hosts && !blames_source(&error) {
                     site.on_failed(&target, room.context.now());
                 }
                 failure = failure.or(Failure::unconnected(&error, target.ip()));
@@ -125,6 +126,7 @@ struct Connection<N: Neighbours> {
     idle_until: Option<Instant>,
     loaded: Loaded,
     deliveries: u32,
+    recipients: u32,
     delivered: u32,
     course: Course,
     _open: Open,
@@ -184,6 +186,7 @@ impl<N: Neighbours> Connection<N> {
             idle_until: None,
             loaded: Loaded::default(),
             deliveries: 0,
+            recipients: 0,
             delivered: 0,
             course: Course::Greeting,
             _open: Open::new(room.counters.connections.clone()),
@@ -240,6 +243,7 @@ impl<N: Neighbours> Connection<N> {
             let Some(leased) = self.offered.take().or_else(|| self.lease()) else { return };
             self.idle_until = None;
             self.deliveries += 1;
+            self.recipients += leased.recipients().len() as u32;
             self.prepare(leased);
         }
         if self.is_leaving() {
@@ -253,8 +257,12 @@ impl<N: Neighbours> Connection<N> {
     }
 
     fn goes_on(&self) -> bool {
-        let max = self.site.options.max_deliveries_per_connection;
-        (max == 0 || self.deliveries < max) && !self.client.is_exhausted() && self.room.reports.has_room()
+        let options = &self.site.options;
+        let is_below = |count, max| max == 0 || count < max;
+        is_below(self.deliveries, options.max_deliveries_per_connection)
+            && is_below(self.recipients, options.max_recipients_per_connection)
+            && !self.client.is_exhausted()
+            && self.room.reports.has_room()
     }
 
     fn recipients_max(&self) -> usize {

@@ -5,7 +5,7 @@ use crate::report::Due;
 use crate::reporter::{self, ReportJob};
 use crate::room::Room;
 use crate::settling::Trial;
-use crate::{Counters, Neighbours, OwnIdentity};
+use crate::{Counters, Neighbours, OwnIdentity, SourceRow};
 use config::Config;
 use engine::{Descriptors, LoopContext, Pool, Scope, TaskKind};
 use message::dsn::Action;
@@ -84,6 +84,7 @@ impl<N: Neighbours> Delivery<N> {
         let container = Container {
             name: recipient.address.domain_text().into(),
             binding: config::DEFAULT_BINDING.into(),
+            group: None,
             options: recipient.address.domain_text().into(),
             agent: Agent::Hold,
         };
@@ -116,6 +117,11 @@ impl<N: Neighbours> Delivery<N> {
         room.config.replace(config.clone());
         room.sites.borrow_mut().reconfigure(config);
         room.bell.notify_one();
+    }
+
+    /// Source addresses that have failed since they last worked.
+    pub fn sources(&self) -> Vec<SourceRow> {
+        self.inner.room.sources.rows(self.inner.room.context.now())
     }
 
     /// Leases nothing more, lets transactions under way end, says QUIT, and waits for all that; after `grace` it cuts

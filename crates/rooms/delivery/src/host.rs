@@ -3,11 +3,15 @@
 use crate::Neighbours;
 use crate::room::Room;
 use crate::site::Site;
+use crate::sources::Source;
 use engine::{ConnectError, Stream, connect, connect_unix};
 use message::{MessageId, Reply, Stage};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Source addresses tried with one host.
+const SOURCES_TRIED_MAX: usize = 4;
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +42,7 @@ impl Target {
     pub(crate) async fn connect<N: Neighbours>(&self, room: &Room<N>, site: &Site) -> Result<Stream, ConnectError> {
         let timers = room.context.timers();
         match self {
-            Self::Inet(address) => {
-                let local = source(&site.options.source, *address, room.context.random());
-                connect(timers, local, *address, site.options.connect_timeout).await
-            }
+            Self::Inet(address) => connect_inet(room, site, *address).await,
             Self::Unix(path) => {
                 let connecting = timers.after(site.options.connect_timeout).limit(connect_unix(path)).await;
                 connecting.unwrap_or(Err(ConnectError::TimedOut))
@@ -50,11 +51,42 @@ impl Target {
     }
 }
 
-/// One of the configured addresses of the remote's family; none if there is none, or the kernel is to choose.
-fn source(sources: &[IpAddr], remote: SocketAddr, random: u64) -> Option<IpAddr> {
-    let fits = |source: &&IpAddr| source.is_ipv4() == remote.is_ipv4() && !source.is_unspecified();
-    let count = sources.iter().filter(fits).count() as u64;
-    sources.iter().filter(fits).nth(random.checked_rem(count)? as usize).copied()
+/// Connects from one of the site's source addresses; from another if that cannot be used.
+async fn connect_inet<N: Neighbours>(room: &Room<N>, site: &Site, remote: SocketAddr) -> Result<Stream, ConnectError> {
+    let mut unusable = ConnectError::Bind(std::io::ErrorKind::AddrNotAvailable.into());
+    for _ in 0..SOURCES_TRIED_MAX {
+        let source = match room.sources.pick(&site.options.source, remote, room.context.now()) {
+            Source::Any => return connect(room.context.timers(), None, remote, site.options.connect_timeout).await,
+            Source::Missing => break,
+            Source::Address(source) => source,
+        };
+        let connected = connect(room.context.timers(), Some(source), remote, site.options.connect_timeout).await;
+        let now = room.context.now();
+        match connected {
+            Ok(stream) => {
+                room.sources.on_answered(source);
+                return Ok(stream);
+            }
+            Err(error) if blames_source(&error) => {
+                room.sources.on_unusable(source, now);
+                unusable = error;
+            }
+            Err(error) => {
+                room.sources.on_unanswered(source, remote.ip(), now);
+                return Err(error);
+            }
+        }
+    }
+    Err(unusable)
+}
+
+/// Whether another source address may do better with the same host.
+pub(crate) fn blames_source(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Bind(_) => true,
+        ConnectError::Connect(source) => source.kind() == std::io::ErrorKind::AddrNotAvailable,
+        ConnectError::Socket(_) | ConnectError::TimedOut => false,
+    }
 }
 
 impl Failure {
@@ -94,21 +126,5 @@ impl Failure {
     /// The graver of the two; of equals the later.
     pub(crate) fn or(self, later: Self) -> Self {
         if later.rank >= self.rank { later } else { self }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_of_the_right_family() {
-        let sources: Vec<IpAddr> =
-            ["0.0.0.0", "192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|s| s.parse().unwrap()).into();
-        let v4 = "198.51.100.1:25".parse().unwrap();
-        assert_eq!(source(&sources, v4, 0), Some(sources[1]));
-        assert_eq!(source(&sources, v4, 3), Some(sources[2]));
-        assert_eq!(source(&sources, "[2001:db8::9]:25".parse().unwrap(), 7), Some(sources[3]));
-        assert_eq!(source(&sources[..1], v4, 7), None);
     }
 }

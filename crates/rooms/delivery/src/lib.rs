@@ -39,11 +39,13 @@ mod reporter;
 mod room;
 mod settling;
 mod site;
+mod sources;
 mod writing;
 
 pub use counters::{Counters, Figures, Names};
 pub use delivery::{Delivery, Parts};
 pub use identity::OwnIdentity;
+pub use sources::SourceRow;
 
 use message::{EventSink, Message, Spool, StoreError, Work};
 use policy::Resolve;

@@ -3,6 +3,7 @@
 use crate::idle::Idle;
 use crate::reporter::Reports;
 use crate::site::{Site, Sites};
+use crate::sources::Sources;
 use crate::{Counters, Neighbours, OwnIdentity};
 use config::Config;
 use engine::{Descriptors, LoopContext, Pool, ScopeRef};
@@ -35,6 +36,7 @@ pub(crate) struct Room<N: Neighbours> {
     pub(crate) ids: RefCell<IdSource>,
     pub(crate) config: RefCell<Arc<Config>>,
     pub(crate) sites: RefCell<Sites>,
+    pub(crate) sources: Sources,
     pub(crate) idle: Idle,
     pub(crate) reports: Reports<N>,
     /// Rings the dispatcher.
@@ -66,6 +68,7 @@ impl<N: Neighbours> Room<N> {
             ids: RefCell::new(ids),
             config: RefCell::new(config.clone()),
             sites: RefCell::default(),
+            sources: Sources::default(),
             idle: Idle::default(),
             reports: Reports::default(),
             bell: Notify::new(),

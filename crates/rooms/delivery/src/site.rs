@@ -80,7 +80,7 @@ impl From<ResolveError> for Unroutable {
 
 impl Site {
     fn new(container: &Arc<Container>, config: &Config, now: Instant) -> Self {
-        let options = config.domain_options(&container.options, &container.binding, None);
+        let options = config.domain_options(&container.options, &container.binding, container.group.as_deref());
         Self {
             settings: Arc::new(settings(container, &options)),
             container: container.clone(),
@@ -99,7 +99,12 @@ impl Site {
         }
         let plan = self.plan(room).await?;
         let hosts = self.without_own(&plan, &room.own)?;
-        let ordered = shuffled(&hosts, room.context.random());
+        let mut ordered = shuffled(&hosts, room.context.random());
+        ordered.retain(|ip| !self.options.prohibited_hosts.contains(*ip));
+        if ordered.is_empty() {
+            let reply = Reply::new(550, "5.7.1 [internal] every host of this domain is prohibited");
+            return Err(Unroutable::Permanent(reply));
+        }
         let now = room.context.now();
         Ok(self.unfailed(ordered, now).into_iter().map(|ip| Target::Inet(SocketAddr::new(ip, self.port()))).collect())
     }
@@ -137,6 +142,10 @@ impl Site {
             }
             Err(error) => {
                 room.counters.lookups_failed.add(1);
+                let purge = self.options.dns_failures_to_purge;
+                if purge > 0 && self.lookups_failed.get() >= purge {
+                    return Err(Unroutable::Permanent(domain_lookup()));
+                }
                 Err(error.into())
             }
         }
@@ -144,12 +153,7 @@ impl Site {
 
     /// Asks the resolver; after many failures in a row for the domain's own address (`mx_failures_fallback_to_a`).
     async fn look_up<N: Neighbours>(&self, room: &Room<N>, destination: &Destination) -> Result<Plan, ResolveError> {
-        let families = match self.options.ipv6 {
-            Ipv6Use::Never => Families::V4Only,
-            Ipv6Use::Allow => Families::V4First,
-            Ipv6Use::Prefer => Families::V6First,
-        };
-        let options = PlanOptions { families, ..PlanOptions::default() };
+        let options = PlanOptions { families: families(&self.options), ..PlanOptions::default() };
         room.counters.lookups.add(1);
         let found = room.resolver.plan(destination, options, room.context.random()).await;
         let Err(error) = found else { return found };
@@ -216,6 +220,21 @@ impl Site {
         if let Some(ip) = target.ip() {
             self.failed.borrow_mut().remove(&ip);
         }
+    }
+}
+
+/// Which addresses of hosts are of use: source addresses of one family only reach hosts of that family, because a
+/// connection from any other address would not be from the configured identity.
+fn families(options: &DomainOptions) -> Families {
+    let free = options.source.is_empty() || options.source.iter().any(IpAddr::is_unspecified);
+    let has_v4 = free || options.source.iter().any(IpAddr::is_ipv4);
+    let has_v6 = free || options.source.iter().any(IpAddr::is_ipv6);
+    match options.ipv6 {
+        Ipv6Use::Never => Families::V4Only,
+        Ipv6Use::Allow | Ipv6Use::Prefer if !has_v6 => Families::V4Only,
+        Ipv6Use::Allow | Ipv6Use::Prefer if !has_v4 => Families::V6Only,
+        Ipv6Use::Allow => Families::V4First,
+        Ipv6Use::Prefer => Families::V6First,
     }
 }
 
@@ -286,6 +305,7 @@ mod tests {
         let container = Container {
             name: "b.example".into(),
             binding: config::DEFAULT_BINDING.into(),
+            group: None,
             options: "b.example".into(),
             agent: Agent::Mx,
         };

@@ -174,6 +174,7 @@ fn supply(address: SocketAddr, left: u32, connections: u32, done: &Rc<Cell<u32>>
     let container = Container {
         name: "b.example".into(),
         binding: "default".into(),
+        group: None,
         options: "*".into(),
         agent: Agent::Smtp(host),
     };

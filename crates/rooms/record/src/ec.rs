@@ -5,11 +5,15 @@
 use crate::class::classify;
 use crate::recorder::Timestamps;
 use crate::row::{Moment, Row};
-use message::{Address, Event, Message, MessageId, Reply};
+use message::{Address, Container, Event, Message, MessageId, Reply};
 use std::time::Duration;
 
-/// The name of the binding group of a binding that belongs to none.
-const GROUP: &str = "default";
+/// The name of the binding group that mail has when its binding was chosen from none.
+const NO_GROUP: &str = "default";
+
+fn group(container: Option<&Container>) -> &str {
+    container.and_then(|container| container.group.as_deref()).unwrap_or(NO_GROUP)
+}
 
 fn parts(address: Option<&Address>) -> (&str, &str) {
     address.map_or(("", ""), |address| (address.local_part(), address.domain_text()))
@@ -54,14 +58,14 @@ pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timesta
                 _ => "esmtp",
             };
             let binding = container.map_or("default", |container| &*container.binding);
-            row.field(message.size()).field(protocol).field(GROUP).text(binding).end();
+            row.field(message.size()).field(protocol).text(group(*container)).text(binding).end();
         }
         Event::Delivered { attempt, .. } => {
             let (_, domain) = recipient(attempt.message, attempt.recipient);
             attempt_prefix(out, attempt, "D", timestamps)
                 .text(domain)
                 .field(attempt.message.size())
-                .field(GROUP)
+                .text(group(Some(attempt.container)))
                 .text(&attempt.container.binding)
                 .field(attempt.retries)
                 .field(Seconds(attempt.message.reception.at.until(attempt.at)))
@@ -90,7 +94,7 @@ fn failure(out: &mut Vec<u8>, attempt: &message::Attempt<'_>, reply: &Reply, kin
     attempt_prefix(out, attempt, kind, timestamps)
         .text(domain)
         .field(attempt.sent)
-        .field(GROUP)
+        .text(group(Some(attempt.container)))
         .text(&attempt.container.binding)
         .field(attempt.stage.number())
         .field(attempt.retries)
@@ -113,7 +117,7 @@ pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Times
         .text(domain)
         .text(from_local)
         .text(from_domain)
-        .field(GROUP)
+        .text(group(Some(attempt.container)))
         .text(&attempt.container.binding)
         .field(attempt.stage.number())
         .field(classify(reply).code())

@@ -41,6 +41,7 @@ fn container() -> Container {
     Container {
         name: "two.example".into(),
         binding: "outbound-1".into(),
+        group: None,
         options: "two.example".into(),
         agent: Agent::Mx,
     }

@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use message::{Address, Agent};
-use routing::{Declared, Plan, Router};
+use routing::{Declared, Egress, EgressId, Plan, Router};
 use std::sync::Arc;
 
 fn main() {
@@ -20,8 +20,8 @@ impl Plan for AllByMx {
         None
     }
 
-    fn declared(&self, _domain: &str) -> Declared {
-        Declared { agent: Agent::Mx, port: 25, by: "*".into(), binding: "default".into() }
+    fn declared(&self, _domain: &str, _egress: &Egress) -> Declared {
+        Declared { agent: Agent::Mx, port: 25, by: "*".into() }
     }
 }
 
@@ -32,12 +32,12 @@ fn known(bencher: Bencher, domains: usize) {
     let addresses: Vec<_> =
         (0..domains).map(|n| Address::new("somebody", &format!("mail{n}.example.com")).expect("an address")).collect();
     for address in &addresses {
-        router.route(address);
+        router.route(address, EgressId::default());
     }
     let mut n = 0;
     bencher.bench_local(|| {
         n += 1;
-        router.route(&addresses[n * 7919 % domains])
+        router.route(&addresses[n * 7919 % domains], EgressId::default())
     });
 }
 
@@ -51,7 +51,7 @@ fn unknown(bencher: Bencher) {
             n += 1;
             Address::new("somebody", &format!("mail{n}.example.com")).expect("an address")
         })
-        .bench_local_values(|address| router.route(&address));
+        .bench_local_values(|address| router.route(&address, EgressId::default()));
 }
 
 /// As `unknown`, asking the configuration as it is built in.
@@ -64,5 +64,5 @@ fn unknown_by_configuration(bencher: Bencher) {
             n += 1;
             Address::new("somebody", &format!("mail{n}.example.com")).expect("an address")
         })
-        .bench_local_values(|address| router.route(&address));
+        .bench_local_values(|address| router.route(&address, EgressId::default()));
 }

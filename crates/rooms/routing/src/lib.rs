@@ -5,6 +5,9 @@
 //!                       (A-labels)      exact, *.suffix, /regex/, *
 //! ```
 //!
+//! By which binding it leaves follows from the `[egress.…]` sections: the sender, the recipient, header fields and the
+//! tenant of the message decide, see [`Chooser`].
+//!
 //! Each event loop has a [`Router`] for each generation of the configuration; it is pure, and never asks the DNS: by
 //! which hosts a domain is reached is the business of delivery, after the 250. What it must never do is to lose a
 //! recipient: every address gets a container or a reply.
@@ -20,8 +23,10 @@
 
 mod cache;
 mod domain;
+mod egress;
 mod plan;
 mod router;
 
+pub use egress::{Chooser, Egress, EgressId, HEAD_BYTES_MAX, Marks, head};
 pub use plan::{Declared, Plan};
 pub use router::{CACHED_DOMAINS_MAX, Router};

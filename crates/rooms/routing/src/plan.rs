@@ -3,7 +3,8 @@
 //! The trait keeps the notation of the file out of the router: patterns and the fall-back order of scopes are the
 //! configuration's business.
 
-use config::{Config, DEFAULT_BINDING, LmtpTarget, Origin, Route};
+use crate::{Chooser, Egress};
+use config::{Config, LmtpTarget, Route};
 use message::{Address, Agent, Host};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +17,14 @@ pub trait Plan {
     /// Where mail for the bare `postmaster` goes (RFC 5321 §4.5.1).
     fn postmaster(&self) -> Option<Address>;
 
-    /// What holds for a domain: a name in lower-case A-labels, or an address literal with its brackets. May take some
-    /// microseconds: the router remembers the answer.
-    fn declared(&self, domain: &str) -> Declared;
+    /// By which bindings mail leaves. Without rules of its own, all leaves by the binding `default`.
+    fn chooser(&self) -> Chooser {
+        Chooser::default()
+    }
+
+    /// What holds for a domain: a name in lower-case A-labels, or an address literal with its brackets; and for an
+    /// egress identity. May take some microseconds: the router remembers the answer.
+    fn declared(&self, domain: &str, egress: &Egress) -> Declared;
 }
 
 /// The route of a domain, and who says so.
@@ -31,8 +37,6 @@ pub struct Declared {
     /// What to ask the configuration for to get the options of the stanza that declares the route: its pattern, `*` for
     /// a default. Without meaning for [`Agent::Mx`].
     pub by: Arc<str>,
-    /// The egress identity.
-    pub binding: Arc<str>,
 }
 
 impl Plan for Config {
@@ -44,15 +48,20 @@ impl Plan for Config {
         Address::parse(&self.server.postmaster).ok()
     }
 
-    fn declared(&self, domain: &str) -> Declared {
-        let options = self.domain_options(domain, DEFAULT_BINDING, None);
-        let agent = agent(&options.route);
+    fn chooser(&self) -> Chooser {
+        Chooser::new(self)
+    }
+
+    fn declared(&self, domain: &str, egress: &Egress) -> Declared {
+        let options = self.domain_options(domain, &egress.binding, egress.group.as_deref());
+        let (agent, option) =
+            if options.blackhole { (Agent::Discard, "blackhole") } else { (agent(&options.route), "route") };
         let by = match agent {
             Agent::Mx => "*".into(),
-            _ => declared_by(self, domain),
+            _ => declared_by(self, domain, egress, option),
         };
         let port = u16::try_from(options.port).expect("the option table bounds it to 65535");
-        Declared { agent, port, by, binding: DEFAULT_BINDING.into() }
+        Declared { agent, port, by }
     }
 }
 
@@ -71,17 +80,13 @@ fn agent(route: &Route) -> Agent {
     }
 }
 
-/// The pattern of the stanza that gives a domain its route. An expression does not match its own text, so that nobody
-/// could ask for its options by it: the domain stands for itself there, and has a container of its own.
-fn declared_by(config: &Config, domain: &str) -> Arc<str> {
-    let explained = config.explain(domain, DEFAULT_BINDING, None);
-    let origin = explained.iter().find(|explanation| explanation.option == "route").map(|route| &route.origin);
-    match origin {
-        Some(Origin::File { scope, .. }) => match pattern_of(scope) {
-            expression if expression.starts_with('/') => domain.into(),
-            pattern => pattern.into(),
-        },
-        Some(Origin::Default) | None => "*".into(),
+/// The pattern of the stanza that gives a domain an option that routes. An expression does not match its own text, so
+/// that nobody could ask for its options by it: the domain stands for itself there, and has a container of its own.
+fn declared_by(config: &Config, domain: &str, egress: &Egress, option: &str) -> Arc<str> {
+    match config.declaring_section(domain, &egress.binding, egress.group.as_deref(), option).map(pattern_of) {
+        Some(expression) if expression.starts_with('/') => domain.into(),
+        Some(pattern) => pattern.into(),
+        None => "*".into(),
     }
 }
 
@@ -99,6 +104,8 @@ fn pattern_of(header: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::EgressId;
+    use config::DEFAULT_BINDING;
 
     #[test]
     fn patterns_of_headers() {
@@ -116,10 +123,11 @@ mod tests {
 
     fn declared(text: &str, domain: &str) -> Declared {
         let config = Config::parse("test", text).expect("a configuration");
-        let declared = config.declared(domain);
+        let declared = config.declared(domain, Chooser::default().egress(EgressId::default()));
         if declared.agent != Agent::Mx {
             let options = config.domain_options(&declared.by, DEFAULT_BINDING, None);
-            assert_eq!(agent(&options.route), declared.agent, "the options of {domain} are found by {}", declared.by);
+            let expected = if options.blackhole { Agent::Discard } else { agent(&options.route) };
+            assert_eq!(expected, declared.agent, "the options of {domain} are found by {}", declared.by);
         }
         declared
     }
@@ -131,7 +139,7 @@ mod tests {
                     [domain.\"u.example\"]\nroute = \"lmtp:/run/l\"\n[binding.default]\nroute = \"mx\"\n";
         let without_binding = text.split("[binding").next().unwrap_or_default();
         let mx = declared(without_binding, "b.example");
-        assert_eq!((mx.agent, mx.port, &*mx.binding), (Agent::Mx, 2525, "default"));
+        assert_eq!((mx.agent, mx.port), (Agent::Mx, 2525));
         for domain in ["y.a.example", "x.a.example"] {
             let smtp = declared(without_binding, domain);
             assert_eq!(smtp.agent, Agent::Smtp(Host { name: "relay.example".into(), port: 26 }));
@@ -140,6 +148,8 @@ mod tests {
         let files = declared(without_binding, "files.example");
         assert_eq!((files.agent, &*files.by), (Agent::Maildir(Path::new("/m").into()), "files.example"));
         assert_eq!(declared(without_binding, "u.example").agent, Agent::LmtpUnix(Path::new("/run/l").into()));
+        let blackhole = format!("{without_binding}blackhole = true\n");
+        assert_eq!(declared(&blackhole, "u.example").agent, Agent::Discard, "blackhole comes before route");
         assert_eq!(declared(text, "u.example").agent, Agent::Mx, "a binding's own option comes before a domain's");
     }
 
@@ -148,10 +158,10 @@ mod tests {
         let text = "[server]\nhostname = \"mx1.example.org\"\npostmaster = \"root@admin.example\"\n";
         let config = Arc::new(Config::parse("test", text).expect("a configuration"));
         let mut router = crate::Router::new(config);
-        let postmaster = router.route(&Address::new("postmaster", "").expect("an address"));
+        let postmaster = router.route(&Address::new("postmaster", "").expect("an address"), EgressId::default());
         let message::Routed::To(container) = postmaster else { panic!("{postmaster:?}") };
         assert_eq!(&*container.name, "admin.example");
-        let own = router.route(&Address::new("u", "MX1.example.org").expect("an address"));
+        let own = router.route(&Address::new("u", "MX1.example.org").expect("an address"), EgressId::default());
         assert!(matches!(own, message::Routed::Refused(reply) if reply.code == 554));
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::cache::Cache;
 use crate::domain::{canonical_literal, canonical_name, is_own_address, is_own_name, literal_address};
+use crate::egress::{Chooser, Egress, EgressId, Marks};
 use crate::plan::{Declared, Plan};
 use foldhash::fast::RandomState;
-use message::{Address, Agent, Container, Domain, Host, Reply, Routed};
+use message::{Address, Agent, Container, Domain, Host, Message, Reply, Routed};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub const CACHED_DOMAINS_MAX: usize = 16_384;
 #[derive(Debug)]
 pub struct Router<P> {
     plan: Arc<P>,
+    chooser: Chooser,
     postmaster: Option<Address>,
     cache: Cache,
     /// Containers of routes: at most one for each stanza and binding.
@@ -31,17 +33,40 @@ enum Destination {
 impl<P: Plan> Router<P> {
     /// A router that remembers nothing yet.
     pub fn new(plan: Arc<P>) -> Self {
-        Self { postmaster: plan.postmaster(), plan, cache: Cache::new(CACHED_DOMAINS_MAX), routes: HashSet::default() }
+        Self {
+            postmaster: plan.postmaster(),
+            chooser: plan.chooser(),
+            plan,
+            cache: Cache::new(CACHED_DOMAINS_MAX),
+            routes: HashSet::default(),
+        }
     }
 
-    /// Where a recipient goes. The same domain, in whatever spelling, gives the same `Arc` while it is remembered.
-    pub fn route(&mut self, recipient: &Address) -> Routed {
+    /// Whether the choice of bindings depends on header fields, so that [`Router::marks`] needs the head of a message.
+    pub fn reads_head(&self) -> bool {
+        self.chooser.reads_head()
+    }
+
+    /// What the choice of a binding depends on, once a message; `head` is the beginning of its content
+    /// ([`crate::head`]), and may be empty unless [`Router::reads_head`].
+    pub fn marks(&self, message: &Message, head: &[u8]) -> Marks {
+        self.chooser.marks(message, head)
+    }
+
+    /// By which identity a recipient's mail leaves.
+    pub fn choose(&self, marks: &Marks, recipient: &Address) -> EgressId {
+        self.chooser.choose(marks, recipient)
+    }
+
+    /// Where a recipient goes by an identity. The same domain, in whatever spelling, gives the same `Arc` while it is
+    /// remembered.
+    pub fn route(&mut self, recipient: &Address, egress: EgressId) -> Routed {
         match recipient.domain() {
-            Domain::Name(_) | Domain::Literal(_) => self.route_domain(recipient.domain_text()),
+            Domain::Name(_) | Domain::Literal(_) => self.route_domain(recipient.domain_text(), egress),
             Domain::None if recipient.local_part().eq_ignore_ascii_case("postmaster") => {
                 match self.postmaster.clone() {
                     Some(postmaster) if postmaster.domain() != Domain::None => {
-                        self.route_domain(postmaster.domain_text())
+                        self.route_domain(postmaster.domain_text(), egress)
                     }
                     Some(_) | None => refused(553, "5.1.3 nowhere to send mail for postmaster"),
                 }
@@ -50,22 +75,23 @@ impl<P: Plan> Router<P> {
         }
     }
 
-    fn route_domain(&mut self, domain: &str) -> Routed {
-        if let Some(routed) = self.cache.get(domain) {
+    fn route_domain(&mut self, domain: &str, egress: EgressId) -> Routed {
+        if let Some(routed) = self.cache.get(domain, egress) {
             return routed;
         }
         let routed = match understand(domain) {
-            Ok((_, canonical)) if canonical != domain => self.route_domain(&canonical),
-            Ok((destination, canonical)) => self.decide(destination, canonical),
+            Ok((_, canonical)) if canonical != domain => self.route_domain(&canonical, egress),
+            Ok((destination, canonical)) => self.decide(destination, canonical, egress),
             Err(reply) => Routed::Refused(reply),
         };
-        self.cache.insert(domain, routed.clone());
+        self.cache.insert(domain, egress, routed.clone());
         routed
     }
 
     /// The container of a domain that is not remembered; `name` is its one spelling.
-    fn decide(&mut self, destination: Destination, name: String) -> Routed {
-        let Declared { agent, port, by, binding } = self.plan.declared(&name);
+    fn decide(&mut self, destination: Destination, name: String, egress: EgressId) -> Routed {
+        let egress = self.chooser.egress(egress).clone();
+        let Declared { agent, port, by } = self.plan.declared(&name, &egress);
         let agent = match (agent, destination) {
             (Agent::Mx, Destination::Name) if is_own_name(&name, self.plan.hostname()) => return loops(&name),
             (Agent::Mx, Destination::Address(own)) if is_own_address(own) || name == self.plan.hostname() => {
@@ -73,15 +99,16 @@ impl<P: Plan> Router<P> {
             }
             (Agent::Mx, Destination::Name) => Agent::Mx,
             (Agent::Mx, Destination::Address(address)) => Agent::Smtp(Host { name: address.to_string().into(), port }),
-            (agent, _) => return Routed::To(self.route_container(agent, by, binding)),
+            (agent, _) => return Routed::To(self.route_container(agent, by, egress)),
         };
-        let name: Arc<str> = name.into();
-        Routed::To(Arc::new(Container { options: Arc::clone(&name), name, binding, agent }))
+        let (name, Egress { binding, group }) = (Arc::<str>::from(name), egress);
+        Routed::To(Arc::new(Container { options: Arc::clone(&name), name, binding, group, agent }))
     }
 
     /// The container that all domains of a stanza with a fixed route share.
-    fn route_container(&mut self, agent: Agent, by: Arc<str>, binding: Arc<str>) -> Arc<Container> {
-        let container = Container { name: route_name(&agent).into(), binding, options: by, agent };
+    fn route_container(&mut self, agent: Agent, by: Arc<str>, egress: Egress) -> Arc<Container> {
+        let Egress { binding, group } = egress;
+        let container = Container { name: route_name(&agent).into(), binding, group, options: by, agent };
         if let Some(known) = self.routes.get(&container) {
             return Arc::clone(known);
         }

@@ -5,19 +5,19 @@ mod plans;
 use message::{Address, Agent, Container, Host, Routed};
 use plans::{Stanzas, router};
 use proptest::prelude::*;
-use routing::{CACHED_DOMAINS_MAX, Router};
+use routing::{CACHED_DOMAINS_MAX, EgressId, Router};
 use std::path::Path;
 use std::sync::Arc;
 
 fn to(router: &mut Router<Stanzas>, address: &str) -> Arc<Container> {
-    match router.route(&Address::parse(address).expect("an address")) {
+    match router.route(&Address::parse(address).expect("an address"), EgressId::default()) {
         Routed::To(container) => container,
         Routed::Refused(reply) => panic!("{address}: {reply}"),
     }
 }
 
 fn refusal(router: &mut Router<Stanzas>, address: &str) -> String {
-    match router.route(&Address::parse(address).expect("an address")) {
+    match router.route(&Address::parse(address).expect("an address"), EgressId::default()) {
         Routed::To(container) => panic!("{address}: {container:?}"),
         Routed::Refused(reply) => reply.to_string(),
     }
@@ -145,7 +145,7 @@ proptest! {
             .enumerate()
             .map(|(n, letter)| if upper >> (n % 64) & 1 == 1 { letter.to_uppercase().next().unwrap_or(letter) } else { letter })
             .collect();
-        let route = |router: &mut Router<Stanzas>, domain: &str| router.route(&Address::new("user", domain).expect("an address"));
+        let route = |router: &mut Router<Stanzas>, domain: &str| router.route(&Address::new("user", domain).expect("an address"), EgressId::default());
         match (route(&mut router, &domain), route(&mut router, &mixed)) {
             (Routed::To(one), Routed::To(other)) => prop_assert!(Arc::ptr_eq(&one, &other)),
             (one, other) => prop_assert_eq!(one, other),
@@ -156,11 +156,11 @@ proptest! {
     fn every_address_gets_an_answer_and_the_same_again(domain in "\\PC{0,60}") {
         let mut router = router(&[]);
         if let Ok(address) = Address::new("user", &domain) {
-            let first = router.route(&address);
+            let first = router.route(&address, EgressId::default());
             if let Routed::To(container) = &first {
                 prop_assert!(container.name.is_ascii() && !container.name.is_empty());
             }
-            prop_assert_eq!(router.route(&address), first);
+            prop_assert_eq!(router.route(&address, EgressId::default()), first);
         }
     }
 }

@@ -14,7 +14,13 @@ const START: UnixMicros = UnixMicros::from_seconds(1_700_000_000);
 
 fn container(n: usize) -> Arc<Container> {
     let name: Arc<str> = format!("site{n}.example").into();
-    Arc::new(Container { name: Arc::clone(&name), binding: "default".into(), options: name, agent: Agent::Mx })
+    Arc::new(Container {
+        name: Arc::clone(&name),
+        binding: "default".into(),
+        group: None,
+        options: name,
+        agent: Agent::Mx,
+    })
 }
 
 fn queued(n: u64, not_before: UnixMicros) -> Queued {

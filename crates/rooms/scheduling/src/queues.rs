@@ -129,7 +129,13 @@ mod tests {
     use message::Agent;
 
     fn container(name: &str) -> Arc<Container> {
-        Arc::new(Container { name: name.into(), binding: "b".into(), options: name.into(), agent: Agent::Mx })
+        Arc::new(Container {
+            name: name.into(),
+            binding: "b".into(),
+            group: None,
+            options: name.into(),
+            agent: Agent::Mx,
+        })
     }
 
     #[test]

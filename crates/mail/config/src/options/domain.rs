@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Scopes, default, derived, section};
-use crate::value::{ConnectionRamp, HostName, Ipv6Use, Percent, RetryLimit, Route};
+use crate::value::{ConnectionRamp, HostName, Ipv6Use, NetworkSet, Percent, Rate, RetryLimit, Route};
 
 section! {
     /// How mail for a domain goes out, by a binding. Every option may stand in a `[domain."PATTERN"]`, in a binding, in a
@@ -14,7 +14,9 @@ section! {
         route: Route = default("mx");
         /// The port of the hosts that MX records name.
         port: u32 = default("25").range("1", "65535");
-        /// The local addresses to connect from; `"0.0.0.0"` or `"::"` or none leave the choice to the kernel.
+        /// The local addresses to connect from, in turn; `"0.0.0.0"` or `"::"` or none leave the choice to the kernel.
+        /// Otherwise hosts of a family that none of the addresses has are not used. An address that cannot be used is
+        /// left aside for a minute, and longer each time.
         source: Vec<IpAddr> = default("").scopes(Scopes::BINDING.or(Scopes::BINDING_GROUP));
         /// The name given in EHLO.
         ehlo: HostName = derived("the server's hostname");
@@ -22,17 +24,31 @@ section! {
         ipv6: Ipv6Use = default("allow");
         /// Connections to one domain from one binding at the same time.
         max_connections: u32 = default("32").range("1", "1000000");
-        /// How fast a queue comes to that number. A destination that answers nothing holds two connections of a gradual
+        /// Connections at the same time of all queues together that take this value from the same section, whichever
+        /// domains and bindings they have; 0 is any number.
+        shared_max_connections: u32 = default("0").range("0", "1000000");
+        /// Connections in a time, of all queues together that take this value from the same section.
+        connection_rate: Rate = default("none");
+        /// Recipients in a time, of all queues together that take this value from the same section. They leave evenly,
+        /// at most a tenth of a second's at once; a queue that has to wait keeps its mail active and its turn.
+        message_rate: Rate = default("none");
+        /// How fast a queue comes to its number of connections. A destination that answers nothing holds two connections of a gradual
         /// queue and all of a straight one.
         connection_ramp: ConnectionRamp = default("gradual");
         /// Deliveries on one connection; 0 is any number.
         max_deliveries_per_connection: u32 = default("0");
+        /// Recipients on one connection; 0 is any number. The last transaction may go beyond it.
+        max_recipients_per_connection: u32 = default("0");
         /// Recipients of one message that go in one transaction.
         max_recipients_per_batch: u32 = default("100").range("1", "100000");
         /// Whether commands are sent together where the host offers PIPELINING (RFC 2920).
         pipelining: bool = default("true");
         /// Whether delivery rests. Mail is accepted and waits.
         suspend: bool = default("false");
+        /// Whether mail goes nowhere: it is accepted, logged as delivered, and gone. It comes before `route`.
+        blackhole: bool = default("false");
+        /// Networks that are never connected to, whatever the DNS says of them.
+        prohibited_hosts: NetworkSet = default("");
 
         /// The wait after the first transient failure. It doubles with every further one.
         retry_interval: Duration = default("20m").range("1s", "30d");
@@ -71,6 +87,9 @@ section! {
         host_failure_retry: Duration = default("2m").range("0s", "1d");
         /// Failed look-ups of MX records in a row after which the domain's own address is tried; 0 never does.
         mx_failures_fallback_to_a: u32 = default("3");
+
+        /// Failed look-ups in a row after which the mail of a domain is returned; 0 never does.
+        dns_failures_to_purge: u32 = default("0");
 
         /// Whether the sender is told that a message could not be delivered (RFC 3464).
         generate_bounces: bool = default("true");

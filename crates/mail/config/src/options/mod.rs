@@ -12,18 +12,21 @@ use crate::toml::Item;
 use crate::value::{Kind, OptionValue};
 
 mod domain;
+mod egress;
 mod listener;
 mod log;
 mod machine;
 mod server;
 
 pub use domain::{BindingGroupOptions, DomainOptions};
+pub use egress::EgressOptions;
 pub use listener::ListenerOptions;
 pub use log::LogOptions;
 pub use machine::{EngineOptions, MemoryOptions, PoolOptions, ResolverOptions, SpoolOptions};
 pub use server::{ConsoleOptions, PolicyOptions, ServerOptions};
 
 pub(crate) use domain::{BindingGroupStanza, DomainStanza};
+pub(crate) use egress::EgressStanza;
 pub(crate) use listener::ListenerStanza;
 pub(crate) use log::LogStanza;
 pub(crate) use machine::{EngineStanza, MemoryStanza, PoolStanza, ResolverStanza, SpoolStanza};
@@ -115,7 +118,7 @@ pub struct SectionRows {
 
 /// The option table, section by section, in the order of the documentation.
 #[must_use]
-pub fn option_table() -> [SectionRows; 12] {
+pub fn option_table() -> [SectionRows; 13] {
     fn rows<S: Stanza>(header: &'static str) -> SectionRows {
         SectionRows { header, documentation: S::DOCUMENTATION, rows: S::ROWS }
     }
@@ -129,6 +132,7 @@ pub fn option_table() -> [SectionRows; 12] {
         rows::<ListenerStanza>("listener.NAME"),
         rows::<DomainStanza>("domain.\"PATTERN\""),
         rows::<BindingGroupStanza>("binding_group.NAME"),
+        rows::<EgressStanza>("egress.NAME"),
         rows::<LogStanza>("log.NAME"),
         rows::<PolicyStanza>("policy"),
         rows::<ConsoleStanza>("console"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{default, derived, section};
-use crate::value::{Bytes, Durability, HostName, Mailbox, TcpAddress};
+use crate::value::{Bytes, Durability, HeaderName, HostName, Mailbox, TcpAddress};
 
 section! {
     /// The server as a whole: its name, where it keeps its things, and the limits that every part shares.
@@ -26,6 +26,9 @@ section! {
         durability: Durability = default("durable");
         /// Where mail for the bare `<postmaster>` goes. Such mail is always accepted.
         postmaster: Mailbox = derived("postmaster@ and the server's hostname");
+        /// The header field whose value names the tenant that a message belongs to. Without it the tenant is the domain
+        /// of the reverse-path.
+        tenant_header: HeaderName = default("X-Tenant");
         /// Outbound connections in all. When they are used up, queues wait; nothing fails.
         max_connections_out: u32 = default("20000").range("1", "1000000");
         /// Outbound connections beyond `max_connections_out` that are kept for destinations with little mail, so that

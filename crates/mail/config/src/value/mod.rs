@@ -9,13 +9,16 @@ use crate::toml::Item;
 
 mod address;
 mod duration;
+mod header;
 mod keyword;
 mod name;
 mod network;
+mod rate;
 mod route;
 mod size;
 
 pub use address::{BindAddress, TcpAddress};
+pub use header::{HeaderName, HeaderTest, OptionalName};
 pub use keyword::{
     AddHeader, ConnectionRamp, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol,
     ProxyProtocol, Store,
@@ -23,6 +26,7 @@ pub use keyword::{
 pub(crate) use name::is_domain;
 pub use name::{HostName, Mailbox};
 pub use network::{Network, NetworkSet};
+pub use rate::Rate;
 pub use route::{LmtpTarget, RetryLimit, Route};
 pub use size::{Bytes, MemoryAmount, Percent};
 

@@ -359,7 +359,13 @@ impl Bench {
 
     pub(crate) fn container(agent: Agent) -> Arc<Container> {
         let name = "b.example";
-        Arc::new(Container { name: name.into(), binding: config::DEFAULT_BINDING.into(), options: name.into(), agent })
+        Arc::new(Container {
+            name: name.into(),
+            binding: config::DEFAULT_BINDING.into(),
+            group: None,
+            options: name.into(),
+            agent,
+        })
     }
 
     pub(crate) fn smtp(address: SocketAddr) -> Arc<Container> {

@@ -1,7 +1,7 @@
 //! A plan of a few stanzas: exact names, `*.suffix`, `*`.
 
 use message::{Address, Agent};
-use routing::{Declared, Plan, Router};
+use routing::{Declared, Egress, Plan, Router};
 use std::sync::Arc;
 
 pub(crate) struct Stanzas {
@@ -18,14 +18,14 @@ impl Plan for Stanzas {
         Some(self.postmaster.clone())
     }
 
-    fn declared(&self, domain: &str) -> Declared {
+    fn declared(&self, domain: &str, _egress: &Egress) -> Declared {
         let holds = |pattern: &str| {
             pattern == domain
                 || pattern == "*"
                 || pattern.strip_prefix('*').is_some_and(|suffix| domain.ends_with(suffix))
         };
         let (by, agent) = self.stanzas.iter().find(|(pattern, _)| holds(pattern)).cloned().unwrap_or(("*", Agent::Mx));
-        Declared { agent, port: 25, by: by.into(), binding: "default".into() }
+        Declared { agent, port: 25, by: by.into() }
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Clockwork {
 }
 
 pub(crate) fn site(name: &str, agent: Agent) -> Arc<Container> {
-    Arc::new(Container { name: name.into(), binding: "default".into(), options: name.into(), agent })
+    Arc::new(Container { name: name.into(), binding: "default".into(), group: None, options: name.into(), agent })
 }
 
 #[allow(dead_code, reason = "not every scenario needs every step")]
