@@ -3,7 +3,7 @@
 use config::Config;
 use message::Container;
 use routing::{Egress, Router};
-use scheduling::Limits;
+use scheduling::{Limits, Shared};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub(crate) struct Generation {
     pub(crate) config: Arc<Config>,
     pub(crate) router: Router<Config>,
+    /// Limits and throttles of all loops.
+    pub(crate) shared: Arc<Shared>,
     limits: HashMap<(Arc<str>, Arc<str>, Option<Arc<str>>), Arc<Limits>>,
 }
 
@@ -19,9 +21,9 @@ const LIMITS_MAX: usize = 100_000;
 
 impl Generation {
     /// A loop's view of `config`.
-    pub(crate) fn new(config: Arc<Config>) -> Self {
+    pub(crate) fn new(config: Arc<Config>, shared: Arc<Shared>) -> Self {
         let router = Router::new(config.clone());
-        Self { config, router, limits: HashMap::new() }
+        Self { config, router, shared, limits: HashMap::new() }
     }
 
     /// The limits of a container; the same options give the same `Arc` as long as they are remembered.
@@ -34,7 +36,8 @@ impl Generation {
             self.limits.clear();
         }
         let options = self.config.domain_options(&container.options, &container.binding, container.group.as_deref());
-        let limits = Arc::new(Limits::from(&*options));
+        let shares = self.shared.shares(&self.config, container, &options);
+        let limits = Arc::new(Limits { shares, ..Limits::from(&*options) });
         self.limits.insert(key, limits.clone());
         limits
     }

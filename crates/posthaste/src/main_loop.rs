@@ -102,7 +102,7 @@ fn shard(
     scheduler.set_resident_limits(ResidentLimits { messages, ..ResidentLimits::default() });
     Ok(Rc::new(Shard::new(Parts {
         context: context.clone(),
-        generation: Generation::new(config.clone()),
+        generation: Generation::new(config.clone(), common.shared.clone()),
         scheduler,
         spool,
         events: Events { recorder, observer: common.observer.clone() },

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::run;
 use crate::server::Server;
 use console::{Answer, Command, Commands};
-use scheduling::{ContainerRow, EntryPlace, EntryRow, Summary, Wait};
+use scheduling::{ContainerRow, EntryPlace, EntryRow, Summary, Throttled, Wait};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -178,10 +178,20 @@ fn wait(wait: &Wait) -> String {
         Wait::Moving => "moving".into(),
         Wait::Dialling => "opening a connection".into(),
         Wait::NoPermit => "waits for one of the server's connections".into(),
-        Wait::AtLimit => "as many connections as its options allow".into(),
+        Wait::AtLimit(max) => format!("as many connections as its options allow: max_connections = {max}"),
+        Wait::AtSharedLimit { section, max } => {
+            format!("as many connections as [{section}] allows in all: shared_max_connections = {max}")
+        }
+        Wait::Throttled { what: Throttled::Connections, section, until } => {
+            format!("connection_rate of [{section}], next connection at {}", until.seconds())
+        }
+        Wait::Throttled { what: Throttled::Messages, section, until } => {
+            format!("message_rate of [{section}], next transaction at {}", until.seconds())
+        }
         Wait::Delayed { until } => format!("delayed until {}", until.seconds()),
         Wait::Paused { until } => format!("unreachable, next connection at {}", until.seconds()),
-        Wait::Suspended => "suspended".into(),
+        Wait::Suspended => "suspended by its options".into(),
+        Wait::SuspendedByOperator => "suspended by the operator".into(),
         Wait::Held => "held by its route".into(),
     }
 }

@@ -21,7 +21,7 @@ use fabric::doorbell;
 use message::{Event, Queued};
 use record::{Kinds, LogSpec, LogWriters, RowFormat, Timestamps};
 use resolver::Resolver;
-use scheduling::Permits;
+use scheduling::{Permits, Shared};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) permits: Arc<Permits>,
+    /// Limits and throttles that queues of all loops share.
+    pub(crate) shared: Arc<Shared>,
     pub(crate) admissions: reception::Admissions,
     pub(crate) descriptors: Descriptors,
     pub(crate) pressure: PressureGauge,
@@ -257,6 +259,7 @@ fn common(
     let monitor = MemoryMonitor::new(memory_limits(config), Some(Arc::new(crate::allocator::Jemalloc)));
     let registered = |error: engine::GaugeError| Failure::caused("cannot register counters", &error);
     let common = Common {
+        shared: Shared::new(),
         permits: Permits::new(config.server.max_connections_out, config.server.reserve_connections_out),
         admissions: reception::Admissions::new(),
         descriptors: Descriptors::new(limit.now, Reserve::of(limit.now)),

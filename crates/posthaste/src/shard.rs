@@ -313,8 +313,10 @@ impl Shard {
     /// A new generation: routes of what comes, limits of what waits, and then, in steps, routes of what waits.
     pub(crate) fn reload(self: &Rc<Self>, config: &Arc<Config>) {
         let mut generation = self.generation.borrow_mut();
-        *generation = Generation::new(config.clone());
+        let shared = generation.shared.clone();
+        *generation = Generation::new(config.clone(), shared);
         self.scheduler.borrow_mut().reconfigure(self.unix(), |container| generation.limits(container));
+        generation.shared.forget_unused();
         drop(generation);
         if let Some(reception) = &*self.reception.borrow() {
             reception.set_config(config);

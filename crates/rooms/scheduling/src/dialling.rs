@@ -5,6 +5,8 @@
 //! one of the other and may use the reserve of permits: a few large sites never hold up one that has none, and a
 //! stream of new ones never holds up the large.
 
+use crate::gates::Entry;
+use crate::queue::Place;
 use crate::scheduler::{PermitState, Scheduler};
 use crate::{Permit, Standing};
 use message::{Attempted, Closing, Container, Dial, Lease, UnixMicros, Verdict, Work};
@@ -28,8 +30,8 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 struct Connection {
     queue: u32,
-    /// Held until the connection ends, or the scheduler.
-    _permit: Permit,
+    /// Held until the connection ends, or the scheduler: the server's, and that of a shared limit.
+    _permits: (Permit, Option<Permit>),
 }
 
 impl Connections {
@@ -111,8 +113,9 @@ impl Work for Scheduler {
             queue.paused_until = now.after(self.dice.lengthen(pause));
         }
         if queue.connections == 0 {
-            self.unlist(q); // It stood among those that have one.
+            self.unlist(q, now); // It stood among those that have one.
         }
+        self.room_at_gate(q, now);
         self.consider(q, now);
         let wake = self.queues[q].wake_for_active(now);
         self.agenda.hurry(q, wake);
@@ -134,24 +137,27 @@ impl Scheduler {
         if queue.listed.is_some() || !queue.wants(now) {
             return;
         }
-        let standing = if queue.connections == 0 { Standing::First } else { Standing::Further };
-        queue.listed = Some(standing);
-        match standing {
-            Standing::First => self.first.push_back(&mut self.queues, q),
-            Standing::Further => self.further.push_back(&mut self.queues, q),
+        if queue.connections == 0 {
+            queue.listed = Some(Place::First);
+            self.first.push_back(&mut self.queues, q);
+        } else {
+            queue.listed = Some(Place::Further);
+            self.further.push_back(&mut self.queues, q);
         }
     }
 
     /// Takes a container out of the line it stands in, if any.
-    pub(crate) fn unlist(&mut self, q: u32) {
+    pub(crate) fn unlist(&mut self, q: u32, now: UnixMicros) {
         match self.queues[q].listed.take() {
-            Some(Standing::First) => self.first.remove(&mut self.queues, q),
-            Some(Standing::Further) => self.further.remove(&mut self.queues, q),
+            Some(Place::First) => self.first.remove(&mut self.queues, q),
+            Some(Place::Further) => self.further.remove(&mut self.queues, q),
+            Some(Place::Gate) => self.leave_gate(q, now),
             None => {}
         }
     }
 
-    /// Opens a connection for the first container of a line that still wants it, if there is a permit.
+    /// Opens a connection for the first container of a line that still wants it, if there are permits. They are taken in
+    /// one order, those that can be given back before those that cannot: the shared limit, the server's, the throttle.
     fn dial(&mut self, standing: Standing, now: UnixMicros) -> Option<Dial> {
         for _ in 0..LOOKS_MAX {
             let q = match standing {
@@ -160,30 +166,52 @@ impl Scheduler {
             };
             let queue = self.queues.get(q)?;
             if !queue.wants(now) {
-                self.unlist(q);
-                let wake = self.queues[q].wake_for_active(now);
-                self.agenda.hurry(q, wake);
+                self.pass_over(q, now);
                 continue;
             }
+            let shared = match self.enter_gate(q) {
+                Entry::Free => None,
+                Entry::Let(permit) => Some(permit),
+                Entry::Full => {
+                    self.unlist(q, now);
+                    self.wait_at_gate(q, now);
+                    continue;
+                }
+            };
             let Some(permit) = self.permits.take(standing) else {
                 self.permit = PermitState::Missing;
                 return None;
             };
-            self.unlist(q);
+            if !self.queues[q].may_dial(now) {
+                self.pass_over(q, now);
+                continue;
+            }
             self.firsts_in_row = match standing {
                 Standing::First => self.firsts_in_row.saturating_add(1),
                 Standing::Further => 0,
             };
-            let queue = &mut self.queues[q];
-            queue.connections += 1;
-            queue.moved_at = now;
-            let container = Arc::clone(&queue.container);
-            let connection = self.connections.open(Connection { queue: q, _permit: permit });
-            self.consider(q, now);
-            let wake = self.queues[q].wake_for_active(now);
-            self.agenda.hurry(q, wake);
-            return Some(Dial { container, connection });
+            return Some(self.open(q, (permit, shared), now));
         }
         None
+    }
+
+    /// A container leaves its line and is looked after when it may want to be back.
+    fn pass_over(&mut self, q: u32, now: UnixMicros) {
+        self.unlist(q, now);
+        let wake = self.queues[q].wake_for_active(now);
+        self.agenda.hurry(q, wake);
+    }
+
+    fn open(&mut self, q: u32, permits: (Permit, Option<Permit>), now: UnixMicros) -> Dial {
+        self.unlist(q, now);
+        let queue = &mut self.queues[q];
+        queue.connections += 1;
+        queue.moved_at = now;
+        let container = Arc::clone(&queue.container);
+        let connection = self.connections.open(Connection { queue: q, _permits: permits });
+        self.consider(q, now);
+        let wake = self.queues[q].wake_for_active(now);
+        self.agenda.hurry(q, wake);
+        Dial { container, connection }
     }
 }

@@ -26,6 +26,11 @@ impl Scheduler {
         }
         let first = self.fresh_head(q, now)?;
         let head = self.entries[first];
+        if !self.queues[q].may_lease(now) {
+            let wake = self.queues[q].wake_for_active(now);
+            self.agenda.hurry(q, wake);
+            return None;
+        }
         let batch = recipients_max.min(self.queues[q].limits.max_recipients_per_batch as usize).max(1);
         let mut recipients = SmallVec::new();
         let mut at = first;
@@ -40,6 +45,9 @@ impl Scheduler {
         let queue = &mut self.queues[q];
         queue.leased += recipients.len() as u32;
         queue.moved_at = now;
+        if let Some(share) = &queue.limits.shares.message_rate {
+            share.what.charge(recipients.len() as u32 - 1, now);
+        }
         self.counts.leased += recipients.len() as u32;
         let message = self.residents.get(head.resident, head.id()).cloned();
         Some(Lease { key: head.key, id: head.id(), received: head.received, message, recipients })

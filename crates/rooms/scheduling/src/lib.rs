@@ -11,7 +11,8 @@
 //!
 //! `posthaste` makes one [`Scheduler`] an event loop and puts routed mail into it; transport agents use it through
 //! [`message::Work`]. It is pure: `now` and the seed of its random numbers are arguments, and it must never wait, open,
-//! read or write anything. The only thing that loops share are the server's connection [`Permits`].
+//! read or write anything. What loops share are the server's connection [`Permits`] and the limits and throttles of
+//! [`Shared`].
 //!
 //! - Connections *pull*: a container that has mail gets connections up to a goal, and each asks for its next transaction.
 //! - A container that cannot be reached pauses as a whole; its entries are not touched.
@@ -31,6 +32,7 @@ mod agenda;
 mod delayed;
 mod dialling;
 mod entries;
+mod gates;
 mod leasing;
 mod limits;
 mod line;
@@ -41,11 +43,15 @@ mod report;
 mod resident;
 mod retry;
 mod scheduler;
+mod shared;
 mod tending;
+mod throttle;
 
 pub use limits::{Flow, Limits, Ramp, Retries, RetryPolicy};
 pub use permits::{Permit, Permits, Standing};
-pub use report::{ContainerPage, ContainerRow, EntryPlace, EntryRow, Summary, Wait};
+pub use report::{ContainerPage, ContainerRow, EntryPlace, EntryRow, Summary, Throttled, Wait};
 pub use resident::ResidentLimits;
 pub use retry::Next;
 pub use scheduler::{QueueFull, Scheduler};
+pub use shared::{Share, Shared, Shares};
+pub use throttle::Throttle;

@@ -3,6 +3,7 @@
 //! `posthaste` makes one for each set of options and shares it among containers; it never changes, a new configuration
 //! brings new ones ([`crate::Scheduler::reconfigure`]).
 
+use crate::Shares;
 use config::{ConnectionRamp, DomainOptions, RetryLimit};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Limits {
     pub retry: RetryPolicy,
     /// After this many transient failures a message is not kept in memory any more.
     pub resident_failures_max: u16,
+    /// Limits and throttles that others have a part in.
+    pub shares: Shares,
 }
 
 /// How fast a container comes to its number of connections.
@@ -83,6 +86,7 @@ impl Default for Limits {
             flow: Flow::Flowing,
             retry: RetryPolicy::default(),
             resident_failures_max: RESIDENT_FAILURES_MAX,
+            shares: Shares::default(),
         }
     }
 }
@@ -99,6 +103,7 @@ impl Default for RetryPolicy {
     }
 }
 
+/// Without what is shared, which [`crate::Shared`] knows.
 impl From<&DomainOptions> for Limits {
     fn from(options: &DomainOptions) -> Self {
         Self {
@@ -121,6 +126,7 @@ impl From<&DomainOptions> for Limits {
                 expiration: options.message_expiration,
             },
             resident_failures_max: RESIDENT_FAILURES_MAX,
+            shares: Shares::default(),
         }
     }
 }

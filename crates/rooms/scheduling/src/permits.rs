@@ -1,11 +1,11 @@
-//! The server's outbound connections, counted across event loops: the one thing that schedulers share.
+//! Outbound connections, counted across event loops: those of the server, and those that share a limit.
 //!
 //! A permit is taken before a connection is opened and comes back when it is dropped. Nothing waits here.
 
 use fabric::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
-/// How many outbound connections the server may have.
+/// How many outbound connections there may be.
 #[derive(Debug)]
 pub struct Permits {
     taken: AtomicU32,
@@ -43,6 +43,16 @@ impl Permits {
     /// Connections that hold a permit.
     pub fn taken(&self) -> u32 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The most connections that may have one, without the reserve.
+    pub fn max(&self) -> u32 {
+        self.max.load(Ordering::Relaxed)
+    }
+
+    /// Whether one is free for those that have connections. Another may be faster.
+    pub fn has_room(&self) -> bool {
+        self.taken() < self.max()
     }
 
     /// A permit, if one is free for this standing.

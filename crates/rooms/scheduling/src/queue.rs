@@ -5,7 +5,7 @@
 
 use crate::delayed::Delayed;
 use crate::line::{Line, Links, NONE};
-use crate::{Flow, Limits, Ramp, Standing};
+use crate::{Flow, Limits, Ramp, Throttle};
 use message::{Agent, Closing, Container, UnixMicros};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,13 +46,28 @@ pub(crate) struct Queue {
     /// The operator's word.
     pub(crate) flow: Flow,
     /// In which line for connections it stands.
-    pub(crate) listed: Option<Standing>,
+    pub(crate) listed: Option<Place>,
     pub(crate) links: Links,
     /// No new connection before.
     pub(crate) paused_until: UnixMicros,
+    /// When the connection that it booked at a throttle may be opened.
+    pub(crate) dial_booked: Option<UnixMicros>,
+    /// When the transaction that it booked at a throttle may begin.
+    pub(crate) lease_booked: Option<UnixMicros>,
     /// When something last happened: a dial, a lease, the first arrival, or the end of all mail.
     pub(crate) moved_at: UnixMicros,
     pub(crate) sweep: Sweep,
+}
+
+/// A line in which a container waits for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// With those that have no connection.
+    First,
+    /// With those that want one more.
+    Further,
+    /// With those that share a limit which is reached.
+    Gate,
 }
 
 /// The search of an active line for entries that are too old.
@@ -89,6 +104,8 @@ impl Queue {
             listed: None,
             links: Links::FREE,
             paused_until: UnixMicros(0),
+            dial_booked: None,
+            lease_booked: None,
             moved_at: now,
             sweep: Sweep::IDLE,
         }
@@ -125,7 +142,13 @@ impl Queue {
 
     /// Whether it wants, and by its own limits may have, one more connection.
     pub(crate) fn wants(&self, now: UnixMicros) -> bool {
-        now >= self.paused_until && self.connections < self.goal(now)
+        now >= self.not_before() && self.connections < self.goal(now)
+    }
+
+    /// Nothing is sent before: it pauses, or waits for what it booked.
+    fn not_before(&self) -> UnixMicros {
+        let booked = self.dial_booked.max(self.lease_booked).unwrap_or(UnixMicros(0));
+        self.paused_until.max(booked)
     }
 
     /// How many connections its mail justifies.
@@ -151,7 +174,9 @@ impl Queue {
         if self.active.is_empty() {
             return u64::MAX;
         }
-        self.sweep_at(now).0.min(self.dial_at(now))
+        // A connection that idles takes what was booked, whether or not another may be opened.
+        let booked = self.lease_booked.filter(|&at| at > now).map_or(u64::MAX, |at| at.0);
+        self.sweep_at(now).0.min(self.dial_at(now)).min(booked)
     }
 
     /// When to look, or look on, for entries that are too old.
@@ -167,12 +192,25 @@ impl Queue {
         if self.listed.is_some() || !self.flows() || self.connections >= self.connections_max() {
             return u64::MAX;
         }
-        if self.paused_until > now {
-            return self.paused_until.0;
+        let not_before = self.not_before();
+        if not_before > now {
+            return not_before.0;
         }
         let stalls_at = self.moved_at.after(STALL);
         let may_grow = self.limits.ramp == Ramp::Gradual && self.connections < self.ramp;
         if may_grow && stalls_at > now { stalls_at.0 } else { u64::MAX }
+    }
+
+    /// Whether the throttle on its connections lets one through now; else it has booked a moment for it.
+    pub(crate) fn may_dial(&mut self, now: UnixMicros) -> bool {
+        let throttle = self.limits.shares.connection_rate.as_ref();
+        take_or_book(&mut self.dial_booked, throttle.map(|share| &*share.what), now)
+    }
+
+    /// Whether the throttle on its mail lets a transaction through now; else it has booked a moment for it.
+    pub(crate) fn may_lease(&mut self, now: UnixMicros) -> bool {
+        let throttle = self.limits.shares.message_rate.as_ref();
+        take_or_book(&mut self.lease_booked, throttle.map(|share| &*share.what), now)
     }
 
     /// A next hop answered for a recipient: it can be reached.
@@ -206,5 +244,21 @@ impl Queue {
         let step = (usize::from(self.failures) + first_pause).min(PAUSES_S.len() - 1);
         self.failures = self.failures.saturating_add(1);
         Some(Duration::from_secs(PAUSES_S[step]).min(self.limits.retry.interval))
+    }
+}
+
+fn take_or_book(booked: &mut Option<UnixMicros>, throttle: Option<&Throttle>, now: UnixMicros) -> bool {
+    let Some(throttle) = throttle else { return true };
+    match *booked {
+        Some(at) if at <= now => {
+            *booked = None;
+            true
+        }
+        Some(_) => false,
+        None if throttle.take(now) => true,
+        None => {
+            *booked = Some(throttle.book(now));
+            false
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::entries::State;
 use crate::line::NONE;
-use crate::queue::Queue;
+use crate::queue::{Place, Queue};
 use crate::scheduler::{PermitState, Scheduler};
+use crate::{Flow, Share, Throttle};
 use message::{Agent, Container, MessageId, StoreKey, UnixMicros};
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub struct Summary {
 }
 
 /// Why mail of a container does not move, or that it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// It has no mail.
     Empty,
@@ -42,8 +43,24 @@ pub enum Wait {
     Dialling,
     /// It wants a connection, and the server has as many as it may.
     NoPermit,
-    /// It has as many connections as its options allow.
-    AtLimit,
+    /// It has as many connections as its options allow, this many.
+    AtLimit(u32),
+    /// A limit on connections that it shares is reached.
+    AtSharedLimit {
+        /// The section that declares the limit.
+        section: Arc<str>,
+        /// The limit.
+        max: u32,
+    },
+    /// A throttle lets nothing more through for now.
+    Throttled {
+        /// What is throttled.
+        what: Throttled,
+        /// The section that declares the throttle.
+        section: Arc<str>,
+        /// Its turn.
+        until: UnixMicros,
+    },
     /// No mail is due before.
     Delayed {
         /// The next attempt.
@@ -54,10 +71,21 @@ pub enum Wait {
         /// The next connection.
         until: UnixMicros,
     },
-    /// Its options or the operator stopped it.
+    /// Its options stopped it.
     Suspended,
+    /// The operator stopped it.
+    SuspendedByOperator,
     /// Its route holds mail.
     Held,
+}
+
+/// What a throttle counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Throttled {
+    /// Connections.
+    Connections,
+    /// Recipients.
+    Messages,
 }
 
 /// A container as the console shows it.
@@ -75,6 +103,8 @@ pub struct ContainerRow {
     pub connections: u32,
     /// Why it waits.
     pub wait: Wait,
+    /// When it is looked at again if nothing happens before; `None` if only an event can change anything.
+    pub looked_at: Option<UnixMicros>,
 }
 
 /// Some containers, and where to go on.
@@ -158,6 +188,11 @@ impl Scheduler {
             leased: queue.leased,
             connections: queue.connections,
             wait: self.wait(q, queue, now),
+            looked_at: match (queue.listed, self.agenda.at(q)) {
+                (Some(Place::First | Place::Further), _) => Some(now),
+                (_, u64::MAX) => None,
+                (_, at) => Some(UnixMicros(at)),
+            },
         }
     }
 
@@ -171,20 +206,40 @@ impl Scheduler {
         }
         if queue.container.agent == Agent::Hold {
             Wait::Held
+        } else if queue.flow == Flow::Suspended {
+            Wait::SuspendedByOperator
         } else if !queue.flows() {
             Wait::Suspended
         } else if queue.connections == 0 && now < queue.paused_until {
             Wait::Paused { until: queue.paused_until }
+        } else if let Some(wait) = Self::shared_wait(queue, now) {
+            wait
         } else if queue.listed.is_some() {
             match self.permit {
                 PermitState::Unknown => Wait::Dialling,
                 PermitState::Missing => Wait::NoPermit,
             }
         } else if queue.connections >= queue.connections_max() {
-            Wait::AtLimit
+            Wait::AtLimit(queue.connections_max())
         } else {
             Wait::Moving
         }
+    }
+
+    /// The throttle or the shared limit that holds a container.
+    fn shared_wait(queue: &Queue, now: UnixMicros) -> Option<Wait> {
+        let shares = &queue.limits.shares;
+        let throttled = |booked: Option<UnixMicros>, share: &Option<Share<Throttle>>, what| {
+            let (until, section) = (booked.filter(|&at| at > now)?, share.as_ref()?.section.clone());
+            Some(Wait::Throttled { what, section, until })
+        };
+        let at_gate = || {
+            let share = shares.connections.as_ref().filter(|_| queue.listed == Some(Place::Gate))?;
+            Some(Wait::AtSharedLimit { section: share.section.clone(), max: share.what.max() })
+        };
+        throttled(queue.lease_booked, &shares.message_rate, Throttled::Messages)
+            .or_else(|| throttled(queue.dial_booked, &shares.connection_rate, Throttled::Connections))
+            .or_else(at_gate)
     }
 
     /// Up to `limit` recipients of a container in the order in which their turn comes: active ones, then delayed ones.

@@ -7,11 +7,14 @@ use crate::agenda::Agenda;
 use crate::dialling::Connections;
 use crate::entries::{ENTRIES_MAX, Entries, Entry, State, Tick};
 use crate::line::{Line, NONE};
+use crate::queue::Place;
 use crate::queues::Queues;
 use crate::resident::Residents;
 use crate::retry::Dice;
 use crate::{Flow, Limits, Permits, ResidentLimits};
+use foldhash::fast::RandomState;
 use message::{Container, Queued, UnixMicros};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The queues of one event loop.
@@ -30,6 +33,8 @@ pub struct Scheduler {
     pub(crate) first: Line,
     /// Containers that want one more.
     pub(crate) further: Line,
+    /// Containers at a shared limit that is reached, by the address of the limit, which their limits hold.
+    pub(crate) gates: HashMap<usize, Line, RandomState>,
     /// How many of `first` came since one of `further`.
     pub(crate) firsts_in_row: u32,
     pub(crate) permit: PermitState,
@@ -99,6 +104,7 @@ impl Scheduler {
             connections: Connections::default(),
             first: Line::EMPTY,
             further: Line::EMPTY,
+            gates: HashMap::default(),
             firsts_in_row: 0,
             permit: PermitState::Unknown,
             expired: Line::EMPTY,
@@ -165,8 +171,13 @@ impl Scheduler {
     pub fn reconfigure(&mut self, now: UnixMicros, mut limits: impl FnMut(&Container) -> Arc<Limits>) {
         for q in 0..self.queues.slots() {
             if self.queues.get(q).is_some() {
+                // The line at a shared limit belongs to the old limits, as does what was booked.
+                if self.queues[q].listed == Some(Place::Gate) {
+                    self.unlist(q, now);
+                }
                 let queue = &mut self.queues[q];
                 queue.limits = limits(&queue.container);
+                (queue.dial_booked, queue.lease_booked) = (None, None);
                 self.agenda.hurry(q, now.0);
             }
         }

@@ -2,6 +2,7 @@
 //! containers go. All of it in steps of bounded size.
 
 use crate::entries::State;
+use crate::gates::GATE_POLL;
 use crate::line::NONE;
 use crate::queue::Sweep;
 use crate::scheduler::{End, Scheduler};
@@ -39,11 +40,12 @@ impl Scheduler {
         self.sweep(q, STEP_ENTRIES_MAX, now);
         let queue = &self.queues[q];
         if queue.is_empty() && queue.connections == 0 && now >= self.leaves_at(q) {
-            self.unlist(q);
+            self.unlist(q, now);
             self.agenda.set(q, u64::MAX);
             self.queues.remove(q);
             return;
         }
+        self.try_gate(q, now);
         self.consider(q, now);
         self.agenda.set(q, self.wake(q, now));
     }
@@ -54,6 +56,9 @@ impl Scheduler {
         let mut wake = queue.wake_for_active(now);
         if queue.flushed.first() != NONE {
             wake = now.0;
+        }
+        if self.heads_gate(q) {
+            wake = wake.min(now.after(GATE_POLL).0);
         }
         if let Some(due) = self.first_due(q) {
             wake = wake.min(due.0);

@@ -35,7 +35,7 @@ fn one_for_little_mail_two_at_first_for_much_then_one_more_a_delivery() {
         assert_eq!(dials.len(), total);
     }
     let row = clockwork.scheduler.container(&container, clockwork.now).unwrap();
-    assert_eq!((row.wait, row.connections, row.active), (Wait::AtLimit, 5, 96));
+    assert_eq!((row.wait, row.connections, row.active), (Wait::AtLimit(5), 5, 96));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn held_and_suspended_mail_gets_no_connection() {
     clockwork.wait(100);
     assert!(clockwork.settle().is_empty());
     let wait = |clockwork: &Clockwork, site: &_| clockwork.scheduler.container(site, clockwork.now).unwrap().wait;
-    assert_eq!((wait(&clockwork, &held), wait(&clockwork, &stopped)), (Wait::Held, Wait::Suspended));
+    assert_eq!((wait(&clockwork, &held), wait(&clockwork, &stopped)), (Wait::Held, Wait::SuspendedByOperator));
     clockwork.scheduler.set_flow(&stopped, Flow::Flowing, clockwork.now);
     assert_eq!(clockwork.settle().len(), 1);
     assert_eq!(clockwork.scheduler.withdraw(&held, 9, clockwork.now).len(), 2);

@@ -359,6 +359,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             expiration: Duration::from_secs(2000),
         },
         resident_failures_max: 3,
+        shares: scheduling::Shares::default(),
     })
 }
 
