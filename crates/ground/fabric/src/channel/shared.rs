@@ -354,6 +354,7 @@ impl Shared {
         self.receive_bell.arm();
         if !ready() {
             self.poll_receiver(tethers, deadline);
+            self.wake_driver_for_ring();
         }
         self.receive_bell.disarm();
         tethers.iter().for_each(|tether| tether.disarm());
