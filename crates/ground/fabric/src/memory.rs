@@ -48,11 +48,11 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// `len` bytes of zeroed heap memory, rounded up to whole words.
     pub fn private(len: usize) -> Self {
-        let mut words = vec![0u64; len.div_ceil(8)].into_boxed_slice();
-        let base = NonNull::new(words.as_mut_ptr().cast::<u8>()).expect("a box is never null");
+        // Kept as a raw part, from which all else is derived: a box that is moved would be the only way to its bytes.
+        let words = Box::into_raw(vec![0u64; len.div_ceil(8)].into_boxed_slice());
+        let base = NonNull::new(words.cast::<u8>()).expect("a box is never null");
         let len = words.len() * 8;
-        // The box is kept as a raw parts owner, so that no reference to the bytes lives beside the windows'.
-        let keep = Arc::new(Heap { words: Box::into_raw(words) });
+        let keep = Arc::new(Heap { words });
         Self {
             base,
             len,
@@ -227,7 +227,7 @@ impl Drop for Heap {
 ///
 /// # Safety
 /// `from..from + len` is mapped, `to..to + len` is the caller's to write, and they do not overlap.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 unsafe fn opaque_copy(from: *const u8, to: *mut u8, len: usize) {
     /// From here the string instruction is faster than a loop.
@@ -274,7 +274,7 @@ unsafe fn opaque_copy(from: *const u8, to: *mut u8, len: usize) {
 ///
 /// # Safety
 /// As above.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(any(not(target_arch = "x86_64"), miri))]
 unsafe fn opaque_copy(from: *const u8, to: *mut u8, len: usize) {
     let mut at = 0;
     if from.addr().is_multiple_of(8) {
