@@ -84,10 +84,10 @@ const RATES: &[Row] = &[
         run: |plan| tcp(plan, ""),
     },
     Row {
-        name: "fabric-tcp-epoll",
-        about: "the same by plain vectored calls",
+        name: "fabric-tcp-uring",
+        about: "the same by io_uring",
         sizes: SIZES,
-        run: |plan| tcp(plan, "?via=epoll"),
+        run: |plan| tcp(plan, "?via=uring"),
     },
     Row {
         name: "fabric-inproc",

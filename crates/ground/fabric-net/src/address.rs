@@ -3,7 +3,7 @@
 //!
 //! | option | value | default |
 //! |---|---|---|
-//! | `via` | `epoll` or `uring` | the best one available |
+//! | `via` | `epoll` or `uring` | `epoll` |
 //! | `retry` | ms until the second attempt to connect; doubles up to ten times that | 100 |
 //! | `hello` | ms that a peer may take to introduce itself, connecting included | 5000 |
 //! | `crc` | `on` or `off`: a CRC-32C over each window sent | `on` |

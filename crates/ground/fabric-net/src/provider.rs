@@ -15,8 +15,8 @@ use crate::listener::Listener;
 use crate::ring;
 use crate::visit::Host;
 
-/// io_uring is taken before plain calls where both are there.
-const URING_RANK: i32 = 10;
+/// Plain calls are taken before io_uring where both are there.
+const EPOLL_RANK: i32 = 10;
 
 /// One scheme by one engine.
 struct Net {
@@ -47,8 +47,8 @@ impl Provider for Net {
 
     fn rank(&self) -> i32 {
         match self.engine {
-            Engine::Epoll => 0,
-            Engine::Uring => URING_RANK,
+            Engine::Epoll => EPOLL_RANK,
+            Engine::Uring => 0,
         }
     }
 

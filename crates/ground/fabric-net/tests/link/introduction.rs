@@ -36,7 +36,7 @@ fn poll_for_refusal(listener: &mut dyn Connector) -> OpenError {
 #[test]
 fn the_best_engine_is_taken_unless_the_address_says_otherwise() {
     let name = |uri: &str| provider(&Uri::parse(uri).unwrap()).unwrap().name();
-    assert_eq!(name("tcp://h:1"), "tcp (io_uring)");
+    assert_eq!(name("tcp://h:1"), "tcp (epoll)");
     assert_eq!(name("tcp://h:1?via=epoll"), "tcp (epoll)");
     assert_eq!(name("tcp://h:1?via=uring"), "tcp (io_uring)");
     let (one, _other) = pair("via=epoll", &usual());

@@ -17,6 +17,7 @@ mod error;
 mod inbox;
 mod intake;
 mod outgoing;
+mod pace;
 mod pump;
 mod raw;
 mod receiver;

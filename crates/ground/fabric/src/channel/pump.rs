@@ -331,6 +331,12 @@ impl Pump {
         }
     }
 
+    /// Whether posters may encode by themselves: a peer is there.
+    #[inline]
+    pub(super) fn takes_directly(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
     /// Rings after one message that a poster encoded by itself.
     #[inline]
     pub(super) fn ring(&mut self, lane: Lane) {

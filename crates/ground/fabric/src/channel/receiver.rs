@@ -15,6 +15,7 @@ use super::deadline::Deadline;
 use super::error::ReceiveError;
 use super::inbox::Inbox;
 use super::intake::{Found, Intake, Place};
+use super::pace::Pace;
 use super::shared::{Drives, Phase};
 use super::view::{MessageView, Received};
 use super::{Core, Waiting};
@@ -47,6 +48,7 @@ struct Direct {
     woken: bool,
     /// For waiting by descriptor: see [`Receiver::descriptor`].
     watched: Option<Watched>,
+    pace: Pace,
 }
 
 /// An epoll descriptor over everything that may bring a message.
@@ -60,7 +62,13 @@ impl Receiver {
     pub(super) fn direct(core: Arc<Core>) -> Self {
         Self {
             core,
-            source: Source::Direct(Box::new(Direct { intake: Intake::new(), seen: 0, woken: false, watched: None })),
+            source: Source::Direct(Box::new(Direct {
+                intake: Intake::new(),
+                seen: 0,
+                woken: false,
+                watched: None,
+                pace: Pace::new(),
+            })),
             armed: Vec::new(),
             waits: false,
         }
@@ -289,6 +297,12 @@ impl Receiver {
         loop {
             if let Some(result) = look(self)? {
                 return Ok(result);
+            }
+            if let Source::Direct(direct) = &mut self.source
+                && spun == 0
+                && deadline != Deadline::Now
+            {
+                (0..direct.pace.stand_back(direct.intake.messages)).for_each(|_| std::hint::spin_loop());
             }
             let spins = match self.core.waiting {
                 Waiting::Busy => u32::MAX,

@@ -66,7 +66,7 @@ impl Sender {
     fn send_at_once(&self, message: &Message) -> bool {
         let shared = &*self.core.shared;
         let Ok(mut pump) = shared.pump.try_lock() else { return false };
-        if !pump.direct
+        if !pump.takes_directly()
             || shared.is_pending()
             || message.encoded_bytes() > limit(shared, self.lane)
             || shared.phase() != Phase::Open
@@ -76,12 +76,7 @@ impl Sender {
         if pump.send(self.lane, message) != Fate::Sent {
             return false;
         }
-        pump.ring(self.lane);
-        drop(pump);
-        shared.after_unlock();
-        if shared.is_pending() {
-            shared.help_pump();
-        }
+        shared.laid_one(pump, self.lane);
         true
     }
 
@@ -123,7 +118,7 @@ impl Sender {
         }
         let mut fill = Some(fill);
         if let Ok(mut pump) = shared.pump.try_lock()
-            && pump.direct
+            && pump.takes_directly()
             && !shared.is_pending()
             && shared.phase() == Phase::Open
         {
@@ -133,12 +128,7 @@ impl Sender {
                 }
             };
             if pump.send_with(self.lane, len, write) == Fate::Sent {
-                pump.ring(self.lane);
-                drop(pump);
-                shared.after_unlock();
-                if shared.is_pending() {
-                    shared.help_pump();
-                }
+                shared.laid_one(pump, self.lane);
                 return Ok(());
             }
         }

@@ -22,7 +22,7 @@ use super::intake::Source;
 use super::pump::{Drained, Pump};
 use super::turn::Turn;
 use crate::sync::AtomicWaker;
-use crate::tli::{Connector, Tether};
+use crate::tli::{Connector, Lane, Tether};
 
 /// After this time, who waits while another thread takes the turns looks whether anybody still does.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     queued: AtomicU64,
     looked: AtomicU64,
     drained: AtomicU64,
+    /// A poster laid a message into a window that is not seen before it is shipped.
+    unshipped: AtomicBool,
     phase: AtomicU8,
     pub(super) turn: Mutex<Turn>,
     /// Wakes the driver.
@@ -100,6 +102,7 @@ impl Shared {
             queued: AtomicU64::new(0),
             looked: AtomicU64::new(0),
             drained: AtomicU64::new(0),
+            unshipped: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Open as u8),
             turn: Mutex::new(Turn::new(parts.connectors)),
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -181,7 +184,9 @@ impl Shared {
         let queued = self.queued.load(Ordering::SeqCst);
         self.looked.store(queued, Ordering::SeqCst);
         let before = pump.messages;
+        // It ships all windows.
         let drained = pump.drain(budget);
+        self.unshipped.store(false, Ordering::SeqCst);
         if drained == Drained::Empty {
             self.drained.store(queued, Ordering::SeqCst);
         }
@@ -197,10 +202,31 @@ impl Shared {
         self.queued.load(Ordering::SeqCst) != self.drained.load(Ordering::SeqCst)
     }
 
-    /// Whether a message was queued since somebody looked last.
+    /// Whether a message was queued or laid down since somebody looked last.
     #[inline]
     pub(super) fn has_news(&self) -> bool {
         self.queued.load(Ordering::SeqCst) != self.looked.load(Ordering::SeqCst)
+            || self.unshipped.load(Ordering::SeqCst)
+    }
+
+    /// A poster has laid a message into the windows by itself: they are rung for, or shipped by whoever takes turns, and what was queued meanwhile is
+    /// seen to.
+    #[inline]
+    pub(super) fn laid_one(&self, mut pump: MutexGuard<'_, Pump>, lane: Lane) {
+        pump.ring(lane);
+        // Under the lock, for whoever ships takes it back under the lock.
+        let ship = !pump.direct && !self.unshipped.load(Ordering::Relaxed);
+        if ship {
+            self.unshipped.store(true, Ordering::SeqCst);
+        }
+        drop(pump);
+        self.after_unlock();
+        if ship {
+            self.wake_driver();
+        }
+        if self.is_pending() {
+            self.help_pump();
+        }
     }
 
     /// Orders the pump's unlock before the next look at `queued`. Partner of a poster that counts its message and then finds the pump locked: either it
