@@ -3,9 +3,15 @@
 use crate::samples::{Cell, Placement, Samples, Spread};
 
 /// The rows that stand for the fabric in the comparison of rates: the full path between two processes, with a peer that is trusted and, by the
-/// default, one that is not; with messages that are made, and with bytes at hand.
-const OURS: [&str; 4] =
-    ["fabric-ipc-in-place", "fabric-ipc-copied", "fabric-ipc-bytes-in-place", "fabric-ipc-bytes-copied"];
+/// default, one that is not; with messages that are made, with bytes at hand, and with payloads that are written where they will be read, as iceoryx2's
+/// loaned samples are.
+const OURS: [&str; 5] = [
+    "fabric-ipc-in-place",
+    "fabric-ipc-copied",
+    "fabric-ipc-bytes-in-place",
+    "fabric-ipc-bytes-copied",
+    "fabric-ipc-fill-in-place",
+];
 
 /// A target.
 pub(crate) struct Target {

@@ -19,7 +19,7 @@
 //! control frame; a host that falls silent is given up after 25 s (`?dead=`).
 //!
 //! # Engines
-//! `via=epoll` is vectored calls and an epoll descriptor, `via=uring` is io_uring where the kernel has it, on request (docs/decisions/0010); a provider's
+//! `via=epoll` is vectored calls and an epoll descriptor, `via=uring` is io_uring where the kernel has it, on request (docs/decisions/0012); a provider's
 //! name and each peer's name say which.
 //! TLS 1.3 (`?tls=on`) always runs over `epoll`.
 //!
