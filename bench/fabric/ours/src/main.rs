@@ -83,12 +83,7 @@ const RATES: &[Row] = &[
         sizes: SIZES,
         run: |plan| tcp(plan, ""),
     },
-    Row {
-        name: "fabric-tcp-uring",
-        about: "the same by io_uring",
-        sizes: SIZES,
-        run: |plan| tcp(plan, "?via=uring"),
-    },
+    Row { name: "fabric-tcp-uring", about: "the same by io_uring", sizes: SIZES, run: |plan| tcp(plan, "?via=uring") },
     Row {
         name: "fabric-inproc",
         about: "inproc between two threads, full path; slices of 512 B and more pass by reference",
