@@ -23,6 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("config", &["message"]),
     ("resolver", &["engine", "message", "policy"]),
     ("console", &[]),
+    ("suppression", &["message", "policy"]),
     ("reception", &["config", "engine", "fabric", "message", "policy", "smtp"]),
     ("spool", &["engine", "fabric", "message"]),
     ("routing", &["config", "message", "policy"]),

@@ -1,4 +1,4 @@
-//! The operator's end: one question, one answer, blocking.
+//! The operator's end: a question, an answer, blocking.
 
 use crate::Answer;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -43,18 +43,42 @@ impl std::error::Error for AskError {
     }
 }
 
+/// A connection to a server, for one question after the other.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects; each answer may take `timeout`.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn connect(socket: &Path, timeout: Duration) -> Result<Self, AskError> {
+        let not_running = |source| AskError::NotRunning { socket: socket.into(), source };
+        let stream = UnixStream::connect(socket).map_err(not_running)?;
+        stream.set_read_timeout(Some(timeout)).map_err(AskError::Broken)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Sends a command and waits for its answer.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn ask(&mut self, words: &[String]) -> Result<Answer, AskError> {
+        let mut request = serde_json::to_vec(words).map_err(|error| AskError::Broken(error.into()))?;
+        request.push(b'\n');
+        self.stream.get_mut().write_all(&request).map_err(AskError::Broken)?;
+        let mut line = String::new();
+        self.stream.read_line(&mut line).map_err(AskError::Broken)?;
+        serde_json::from_str(&line).map_err(|error| AskError::Broken(error.into()))
+    }
+}
+
 /// Sends a command and waits for its answer, at most `timeout`.
 ///
 /// # Errors
 /// See [`AskError`].
 pub fn ask(socket: &Path, words: &[String], timeout: Duration) -> Result<Answer, AskError> {
-    let not_running = |source| AskError::NotRunning { socket: socket.into(), source };
-    let mut stream = UnixStream::connect(socket).map_err(not_running)?;
-    stream.set_read_timeout(Some(timeout)).map_err(AskError::Broken)?;
-    let mut request = serde_json::to_vec(words).map_err(|error| AskError::Broken(error.into()))?;
-    request.push(b'\n');
-    stream.write_all(&request).map_err(AskError::Broken)?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).map_err(AskError::Broken)?;
-    serde_json::from_str(&line).map_err(|error| AskError::Broken(error.into()))
+    Client::connect(socket, timeout)?.ask(words)
 }

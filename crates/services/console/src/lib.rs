@@ -13,7 +13,7 @@
 mod client;
 mod server;
 
-pub use client::{AskError, ask};
+pub use client::{AskError, Client, ask};
 pub use server::{Commands, Socket, serve};
 
 use serde::{Deserialize, Serialize};
