@@ -21,6 +21,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("smtp", &["message"]),
     ("policy", &["message"]),
     ("config", &["message"]),
+    ("shaping", &["message"]),
     ("resolver", &["engine", "message", "policy"]),
     ("console", &[]),
     ("suppression", &["message", "policy"]),
