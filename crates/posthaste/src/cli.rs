@@ -61,6 +61,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SpoolCommand,
     },
+    /// Rules of traffic shaping: validate, explain, try on recorded outcomes
+    Shaping {
+        #[command(subcommand)]
+        command: ShapingCommand,
+    },
     /// Inject a message by SMTP
     Send(SendArgs),
 }
@@ -124,6 +129,42 @@ pub(crate) enum SpoolCommand {
     Import {
         /// The folder
         folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ShapingCommand {
+    /// Validate rule files, read one after the other; `starter` is the server's own
+    Check {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// The rules about a domain, in the order in which they are tried
+    Explain {
+        /// The domain
+        domain: String,
+        /// A rule file; may be repeated; without one the server's own rules
+        #[arg(long, value_name = "FILE")]
+        rules: Vec<PathBuf>,
+        /// The site that the domain's mail exchangers make up; default: the domain
+        #[arg(long)]
+        site: Option<String>,
+        /// The binding
+        #[arg(long, default_value = "default")]
+        binding: String,
+        /// The tenant
+        #[arg(long, default_value = "")]
+        tenant: String,
+    },
+    /// What rules would have decided over recorded outcomes; the last path is the log, JSON lines in order of time
+    Simulate {
+        /// Rule files, and the log
+        #[arg(required = true, num_args = 2.., value_name = "FILE… LOG")]
+        paths: Vec<PathBuf>,
+        /// Print JSON for programs, one object a line
+        #[arg(long)]
+        json: bool,
     },
 }
 

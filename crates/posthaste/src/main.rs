@@ -15,6 +15,7 @@ mod remote;
 mod run;
 mod send;
 mod server;
+mod shaping_tools;
 mod shard;
 mod show;
 mod spool_tools;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Console { server, words } => remote::console(&server, &words),
         Command::Queue { server, command } => remote::queue(&server, &command),
         Command::Spool { place, command } => spool_tools::spool(&place, &command),
+        Command::Shaping { command } => shaping_tools::run(&command),
         Command::Send(args) => send::send(&args),
     };
     match result {
