@@ -7,13 +7,16 @@ use scheduling::{Limits, Shared};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// What the limits of a container depend on: its domain, its binding, its group.
+type LimitsKey = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
 /// A generation on one loop, with what was asked of it before.
 pub(crate) struct Generation {
     pub(crate) config: Arc<Config>,
     pub(crate) router: Router<Config>,
     /// Limits and throttles of all loops.
     pub(crate) shared: Arc<Shared>,
-    limits: HashMap<(Arc<str>, Arc<str>, Option<Arc<str>>), Arc<Limits>>,
+    limits: HashMap<LimitsKey, Arc<Limits>>,
 }
 
 /// Limits that are remembered; beyond it all are forgotten and asked for again.
