@@ -36,7 +36,7 @@ pub type Done = Box<dyn FnOnce(Result<Changes, WriteError>) + Send>;
 
 enum Task {
     Change { batch: Batch, publish: Publish, now: Second, done: Option<Done> },
-    Remove { key: Key, now: Second, done: Done },
+    Remove { key: Box<Key>, now: Second, done: Done },
     Compact { now: Second, done: Done },
     Stop,
 }
@@ -81,7 +81,7 @@ impl Store {
 
     /// Removes an address from every scope.
     pub fn remove(&self, key: Key, now: Second, done: Done) {
-        self.ask(Task::Remove { key, now, done });
+        self.ask(Task::Remove { key: Box::new(key), now, done });
     }
 
     /// Writes the base file anew.

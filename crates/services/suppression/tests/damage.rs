@@ -120,6 +120,9 @@ fn a_base_file_is_whole_or_refused() {
     assert!(open(folder.path()).is_err(), "a log that is gone is not an empty one");
 }
 
+/// What is wrong, and the files of the folder.
+type Case<'a> = (&'a str, Vec<(&'a str, &'a [u8])>);
+
 /// A crash between any two steps of a compaction leaves the old generation or the new one.
 #[test]
 fn a_compaction_that_was_cut_short() {
@@ -133,7 +136,7 @@ fn a_compaction_that_was_cut_short() {
     drop(keeper);
     let (base, log) =
         (std::fs::read(file(folder.path(), "base")).unwrap(), std::fs::read(file(folder.path(), "log")).unwrap());
-    let cases: [(&str, Vec<(&str, &[u8])>); 4] = [
+    let cases: [Case<'_>; 4] = [
         ("half a base", vec![("log-00000000", &old_log), ("base-00000001.tmp", &base[..base.len() / 2])]),
         ("before the rename", vec![("log-00000000", &old_log), ("base-00000001.tmp", &base), ("log-00000001", &log)]),
         ("behind it", vec![("log-00000000", &old_log), ("base-00000001", &base), ("log-00000001", &log)]),
