@@ -68,7 +68,8 @@ impl Scene {
             "ipc" => format!("{}/{number}.sock", self.folder.path().display()),
             "tcp" => format!("//{host}:{port}"),
             "vsock" => format!("//1:{}", (pid % 100_000) * 20_000 + port),
-            _ => format!("//127.0.0.1:{}", 2000 + (pid % 30) * 2000 + number),
+            // Below the ports that the system gives out by itself.
+            _ => format!("//127.0.0.1:{}", 2000 + (pid % 15) * 2000 + number),
         };
         format!("{scheme}:{place}{}", self.scheme.options())
     }
