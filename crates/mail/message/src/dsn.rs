@@ -42,7 +42,7 @@ pub struct Reported<'a> {
     pub action: Action,
     /// The status code.
     pub status: Enhanced,
-    /// The next hop that said it, if one was reached.
+    /// The next hop that said it, if one was reached: its name, or its address literal with brackets.
     pub remote: Option<&'a str>,
     /// What the next hop, or we, said.
     pub reply: Option<&'a Reply>,

@@ -77,7 +77,7 @@ fn two_failures_with_headers() {
         retried_until: None,
     };
     let recipients =
-        [failed(0, Enhanced(5, 1, 1), Some("192.0.2.1"), &refused), failed(1, Enhanced(5, 4, 7), None, &expired)];
+        [failed(0, Enhanced(5, 1, 1), Some("[192.0.2.1]"), &refused), failed(1, Enhanced(5, 4, 7), None, &expired)];
     let headers = b"From: <s@a.example>\r\nSubject: lunch\r\n";
     check("two_failures_with_headers", &report(&message, Original::Headers(headers), &recipients).write());
 }
@@ -90,7 +90,7 @@ fn a_delay() {
         recipient: 0,
         action: Action::Delayed,
         status: Enhanced(4, 4, 2),
-        remote: Some("192.0.2.1"),
+        remote: Some("[192.0.2.1]"),
         reply: Some(&reply),
         tried: TRIED,
         retried_until: Some(UnixMicros::from_seconds(1_700_086_400)),
@@ -106,7 +106,7 @@ fn a_failure_beyond_ascii_with_all_of_the_message() {
         recipient: 0,
         action: Action::Failed,
         status: Enhanced(5, 6, 7),
-        remote: Some("2001:db8::1"),
+        remote: Some("[IPv6:2001:db8::1]"),
         reply: Some(&reply),
         tried: TRIED,
         retried_until: None,
@@ -122,7 +122,7 @@ fn a_relay_to_a_server_without_dsn() {
         recipient: 0,
         action: Action::Relayed,
         status: Enhanced(2, 0, 0),
-        remote: Some("192.0.2.1"),
+        remote: Some("[192.0.2.1]"),
         reply: None,
         tried: TRIED,
         retried_until: None,

@@ -12,7 +12,7 @@ use message::{
 use std::net::IpAddr;
 
 /// A message up to this size comes back whole if the sender asks for it, octets.
-const FULL_MAX: u64 = 256 << 10;
+const FULL_MAX: usize = 256 << 10;
 /// Of a larger one so much is read for its header section, octets.
 const HEADERS_MAX: usize = 64 << 10;
 
@@ -76,8 +76,7 @@ impl<N: Neighbours> Room<N> {
         let (original, whole) = self.original(job).await?;
         let at = self.unix();
         let id = self.next_id();
-        let remotes: Vec<Option<String>> =
-            job.dues.iter().map(|due| due.remote.map(|remote| remote.to_string())).collect();
+        let remotes: Vec<Option<String>> = job.dues.iter().map(|due| due.remote.map(literal)).collect();
         let reported = |(due, remote)| Due::as_reported(due, Option::as_deref(remote));
         let recipients: Vec<Reported<'_>> = job.dues.iter().zip(&remotes).map(reported).collect();
         let original = match whole {
@@ -123,8 +122,7 @@ impl<N: Neighbours> Room<N> {
         let whole = failed
             && envelope.ret == Some(Return::Full)
             && envelope.body_type != BodyType::Binary
-            && message.size() <= FULL_MAX
-            && matches!(message.content, Content::Resident(_));
+            && message.size() <= FULL_MAX as u64;
         let mut octets = message.trace.to_vec();
         match &message.content {
             Content::Resident(body) if whole => octets.extend(body.to_vec()),
@@ -134,9 +132,20 @@ impl<N: Neighbours> Room<N> {
                     octets.extend_from_slice(&slice[..slice.len().min(room)]);
                 }
             }
-            Content::Spooled { .. } => octets.extend_from_slice(&self.spool.read(job.key, 0, HEADERS_MAX).await?),
+            Content::Spooled { .. } => {
+                let length = if whole { FULL_MAX } else { HEADERS_MAX };
+                octets.extend_from_slice(&self.spool.read(job.key, 0, length).await?);
+            }
         }
         Ok((octets, if whole { Whole::Yes } else { Whole::No }))
+    }
+}
+
+/// An address in the place of a host's name (RFC 5321 §4.1.3, as RFC 3464 §2.3.5 takes it).
+fn literal(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("[{address}]"),
+        IpAddr::V6(address) => format!("[IPv6:{address}]"),
     }
 }
 

@@ -34,7 +34,7 @@ fn a_failure_is_noted_only_when_its_report_is_stored() {
             "Final-Recipient: rfc822; r1@b.example\r\n",
             "Original-Recipient: rfc822; o@c.example\r\n",
             "Status: 5.1.1\r\n",
-            "Remote-MTA: dns; 127.0.0.1\r\n",
+            "Remote-MTA: dns; [127.0.0.1]\r\n",
             "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n",
             "Received: by us\r\nSubject: x\r\n",
         ];
@@ -73,6 +73,33 @@ fn a_whole_message_comes_back_if_asked_for() {
         bench.delivery.work_came();
         bench.until_rows("0.0 failed", 1).await;
         assert!(text(&bench.inject.reports.borrow()[0]).contains("\r\n\r\nbody\r\n"));
+    });
+}
+
+#[test]
+fn how_much_comes_back_is_bounded() {
+    let peer = Peer::start(&["DSN"], at("RCPT", REFUSED));
+    on_a_bench("", move |bench| async move {
+        let container = Bench::smtp(peer.address);
+        let content = |lines: usize| [b"Subject: x\r\n\r\n".to_vec(), b"0123456789abcd\r\n".repeat(lines)].concat();
+        let asks = |content: &[u8]| {
+            let mut one = message(Some("s@a.example"), &["r@b.example"], content);
+            one.envelope.ret = Some(Return::Full);
+            one
+        };
+        // 256 KiB is the limit, wherever the content is.
+        bench.put_spooled(&container, asks(b""), content(10_000));
+        bench.put_spooled(&container, asks(b""), content(20_000));
+        bench.put(&container, asks(&content(20_000)));
+        bench.delivery.work_came();
+        for failed in ["0.0 failed", "1.0 failed", "2.0 failed"] {
+            bench.until_rows(failed, 1).await;
+        }
+        let texts: Vec<String> = bench.inject.reports.borrow().iter().map(|report| text(report)).collect();
+        let mut lines: Vec<usize> = texts.iter().map(|text| text.matches("0123456789abcd\r\n").count()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [0, 0, 10_000]);
+        assert!(texts.iter().all(|text| text.contains("Received: by us\r\nSubject: x\r\n")));
     });
 }
 
@@ -129,16 +156,19 @@ fn a_delay_is_told_once() {
     on_a_bench("generate_delay_dsn = true", move |bench| async move {
         let container = Bench::smtp(peer.address);
         // Received in 1970, and queued twice: the second attempt is silent.
-        let late = Arc::new(message(Some("s@a.example"), &["r@b.example"], b"x\r\n"));
+        let mut late = message(Some("s@a.example"), &["r@b.example"], b"Subject: x\r\n\r\nbody\r\n");
+        late.envelope.ret = Some(Return::Full);
         for _ in 0..2 {
-            bench.put(&container, (*late).clone());
+            bench.put(&container, late.clone());
         }
         bench.delivery.work_came();
         bench.until_rows("1.0 deferred", 1).await;
         bench.until_rows("report", 1).await;
         bench.delivery.drain(std::time::Duration::from_secs(5)).await;
         assert_eq!(bench.count("report"), 1);
-        assert!(text(&bench.inject.reports.borrow()[0]).contains("Action: delayed\r\nStatus: 4.2.1\r\n"));
+        let report = text(&bench.inject.reports.borrow()[0]);
+        assert!(report.contains("Action: delayed\r\nStatus: 4.2.1\r\n") && report.contains("Will-Retry-Until: "));
+        assert!(!report.contains("\r\nbody\r\n"), "RET is for failures (RFC 3461 section 4.3)");
         assert_eq!(bench.count("0.0 failed"), 0);
     });
 }
