@@ -16,6 +16,8 @@ mod next_hops;
 mod postfix;
 mod proxy;
 mod relay;
+mod reports;
 mod service_manager;
 mod stores;
+mod suppression;
 mod tarpit;

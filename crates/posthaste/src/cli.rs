@@ -66,6 +66,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ShapingCommand,
     },
+    /// Addresses that get no mail: on the running server, or on the list's files when none runs
+    Suppression {
+        #[command(flatten)]
+        server: ServerArgs,
+        #[command(subcommand)]
+        command: SuppressionCommand,
+    },
     /// Inject a message by SMTP
     Send(SendArgs),
 }
@@ -166,6 +173,103 @@ pub(crate) enum ShapingCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SuppressionCommand {
+    /// Stop mail to an address
+    Add {
+        /// local@domain
+        address: String,
+        #[command(flatten)]
+        scope: ListedScope,
+        /// Why: bounce, bounce:CLASS, complaint, unsubscribe or manual
+        #[arg(long)]
+        reason: Option<String>,
+        /// Who says so; default: console
+        #[arg(long)]
+        source: Option<String>,
+        /// Until when: seconds since 1970, or 2026-11-25T09:00:00Z; default: for ever
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+    },
+    /// Take an address off the list, from every scope if none is given
+    Remove {
+        /// local@domain
+        address: String,
+        #[command(flatten)]
+        scope: ListedScope,
+    },
+    /// Whether mail to an address is stopped, and by which entries
+    Check {
+        /// local@domain
+        address: String,
+        #[command(flatten)]
+        scope: ListedScope,
+    },
+    /// Entries, a page at a time, in no particular order
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        /// Behind the page that ended with this cursor
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+    },
+    /// How many entries there are, and their memory
+    Count,
+    /// Write the list's files anew, without what has expired
+    Compact,
+    /// Add the entries of a file; every bad line is told with its number
+    Import(ImportArgs),
+    /// Write all entries to a file that does not exist yet, for `import` to read
+    Export {
+        /// The file; `-` is standard output
+        file: PathBuf,
+        /// csv or json (an object a line); default: by the file's name, else csv
+        #[arg(long)]
+        format: Option<String>,
+    },
+}
+
+/// Where an entry holds.
+#[derive(Debug, Args)]
+pub(crate) struct ListedScope {
+    /// One tenant's mail; default: everybody's
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// all, transactional or non_transactional; default: all
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+}
+
+/// A file of entries.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file: addresses, one a line, or CSV with a line of column names, or JSON objects, one a line; `-` is standard
+    /// input
+    pub(crate) file: PathBuf,
+    /// csv or json; default: by the file's name, else csv
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// Import the good lines even if there are bad ones
+    #[arg(long, conflicts_with = "all_or_nothing")]
+    pub(crate) skip_bad: bool,
+    /// Import nothing if there is a bad line: the default
+    #[arg(long)]
+    pub(crate) all_or_nothing: bool,
+    /// Only say which lines are good
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Scope of lines that name none
+    #[command(flatten)]
+    pub(crate) scope: ListedScope,
+    /// Reason of lines that give none; default: manual
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Source of lines that name none; default: import
+    #[arg(long)]
+    pub(crate) source: Option<String>,
 }
 
 /// A message to inject.

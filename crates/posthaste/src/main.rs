@@ -20,6 +20,9 @@ mod shard;
 mod show;
 mod spool_tools;
 mod store;
+mod suppressing;
+mod suppression_desk;
+mod suppression_tools;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Queue { server, command } => remote::queue(&server, &command),
         Command::Spool { place, command } => spool_tools::spool(&place, &command),
         Command::Shaping { command } => shaping_tools::run(&command),
+        Command::Suppression { server, command } => suppression_tools::suppression(&server, &command),
         Command::Send(args) => send::send(&args),
     };
     match result {

@@ -110,6 +110,7 @@ fn shard(
         pressure: common.pressure.clone(),
         windows: WindowPool::new(WINDOW_BYTES, WINDOWS_KEPT),
         ledger: Ledger::new(common.memory),
+        suppression: common.suppression.clone(),
     })))
 }
 
@@ -161,6 +162,7 @@ fn receive(shard: &Rc<Shard>, common: &Common, config: &Config) -> Rc<LoopRecept
         descriptors: common.descriptors.clone(),
         pressure: common.pressure.clone(),
         counters: common.receptions.counters(context.gauges()),
+        suppressed: Rc::new(common.suppression.clone()),
         windows: shard.windows().clone(),
         ids: IdSource::new(loop_pid(context.index()), common.origin),
     };

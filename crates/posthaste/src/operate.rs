@@ -1,8 +1,8 @@
 //! What the console answers: the commands of an operator, from one table.
 
 use crate::failure::Failure;
-use crate::run;
 use crate::server::Server;
+use crate::{run, suppressing, suppression_desk};
 use console::{Answer, Command, Commands};
 use scheduling::{ContainerRow, EntryPlace, EntryRow, Summary, Throttled, Wait};
 use serde_json::{Value, json};
@@ -25,6 +25,15 @@ const TABLE: &[Command] = &[
     Command { usage: "loops", about: "The event loops: tasks, polls, stalls." },
     Command { usage: "spool", about: "The store: messages, segments, health." },
     Command { usage: "dns stats", about: "The resolver's counters." },
+    suppression_desk::TABLE[0],
+    suppression_desk::TABLE[1],
+    suppression_desk::TABLE[2],
+    suppression_desk::TABLE[3],
+    suppression_desk::TABLE[4],
+    suppression_desk::TABLE[5],
+    suppression_desk::TABLE[6],
+    suppression_desk::TABLE[7],
+    suppression_desk::TABLE[8],
     Command { usage: "logs", about: "Rows written and dropped." },
     Command { usage: "reopen logs", about: "Opens the log files anew." },
     Command { usage: "reload", about: "Reads the configuration again." },
@@ -103,6 +112,7 @@ impl Operator {
             ["loops"] => self.server.loops(),
             ["spool"] => self.server.spool(),
             ["dns", "stats"] => self.server.dns(),
+            ["suppression", rest @ ..] => self.suppression(rest).await,
             ["logs"] => self.server.logs(),
             ["reopen", "logs"] => {
                 self.server.reopen_logs();
@@ -115,6 +125,13 @@ impl Operator {
             }
             other => Answer::refused(format!("no command `{}`; `help` lists them", other.join(" "))),
         })
+    }
+
+    async fn suppression(&self, words: &[&str]) -> Answer {
+        match self.server.common.suppression.store() {
+            Some(store) => suppression_desk::answer(store, suppressing::now(), words).await,
+            None => Answer::refused("the suppression list could not be opened; standard error said why at the start"),
+        }
     }
 
     fn resize(&self, name: &str, rest: &[&str]) -> Answer {
@@ -145,7 +162,11 @@ impl Operator {
 
 impl Commands for Operator {
     async fn answer(&self, words: Vec<String>) -> Answer {
-        let words: Vec<&str> = words.iter().flat_map(|word| word.split_whitespace()).collect();
+        let words: Vec<&str> = match words.split_first() {
+            // Addresses may have spaces, and rows have line ends.
+            Some((first, [_, ..])) if first == "suppression" => words.iter().map(String::as_str).collect(),
+            _ => words.iter().flat_map(|word| word.split_whitespace()).collect(),
+        };
         self.carry_out(&words).await.unwrap_or_else(|failure| Answer::refused(failure.to_string()))
     }
 }

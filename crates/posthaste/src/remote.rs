@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn socket(args: &ServerArgs) -> Result<PathBuf, Failure> {
+/// The socket to ask.
+pub(crate) fn socket(args: &ServerArgs) -> Result<PathBuf, Failure> {
     match &args.socket {
         Some(socket) => Ok(socket.clone()),
         None => Ok(run::load_or_builtin(args.config.as_deref())?.console.socket.clone()),
@@ -22,12 +23,17 @@ fn ask(args: &ServerArgs, words: &[String]) -> Result<(), Failure> {
     if !answer.ok {
         return Err(Failure::new(answer.text));
     }
+    print(args, &answer);
+    Ok(())
+}
+
+/// Prints an answer as asked.
+pub(crate) fn print(args: &ServerArgs, answer: &console::Answer) {
     if args.json {
         println!("{}", answer.value);
     } else if !answer.text.is_empty() {
         println!("{}", answer.text);
     }
-    Ok(())
 }
 
 /// One command, or all that standard input has.

@@ -12,6 +12,7 @@ use crate::handing::lanes;
 use crate::main_loop::{self, Seeds};
 use crate::shard::Shard;
 use crate::store::{self, Recovered, Store};
+use crate::suppressing::Suppression;
 use config::{BindAddress, Config, LogEvent, LogFormat, Protocol};
 use engine::{
     Accounts, DescriptorLimit, Descriptors, Gauges, Inherited, InheritedSocket, ListenOptions, LoopOptions, Loops,
@@ -63,6 +64,7 @@ pub(crate) struct Common {
     pub(crate) own: Arc<delivery::OwnIdentity>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) memory: crate::ledger::Types,
+    pub(crate) suppression: Suppression,
     /// Differs with every start: part of every id.
     pub(crate) origin: u32,
 }
@@ -81,6 +83,8 @@ pub(crate) struct Server {
     recovery: Option<JoinHandle<()>>,
     stall: StallWatch,
     memory: MemoryLimits,
+    /// The suppression list's thread, which ends with the server.
+    _suppression: Option<suppression::Writer>,
 }
 
 impl Server {
@@ -92,7 +96,8 @@ impl Server {
         let logs =
             LogWriters::open(log_specs(&config)).map_err(|error| Failure::caused("cannot open a log", &error))?;
         let (gauges, accounts) = (Gauges::new(), Accounts::new());
-        let (common, driver, monitor) = common(&config, &gauges, &accounts, options.observer)?;
+        let (suppression, suppression_writer) = Suppression::open(&config)?;
+        let (common, driver, monitor) = common(&config, &gauges, &accounts, options.observer, suppression)?;
         let bells: Vec<_> = (0..count).map(|_| doorbell()).collect();
         let ringers: Vec<_> = bells.iter().map(|(ringer, _)| ringer.clone()).collect();
         let mut listeners = bind(&config, options.inherited, count)?;
@@ -142,6 +147,7 @@ impl Server {
             logs: Arc::new(logs),
             recovery: Some(recovery),
             stall,
+            _suppression: suppression_writer,
         })
     }
 
@@ -243,6 +249,7 @@ fn common(
     gauges: &Gauges,
     accounts: &Accounts,
     observer: Option<Arc<dyn Observer>>,
+    suppression: Suppression,
 ) -> Result<Built, Failure> {
     let pools = Pools::new();
     for pool in &config.pools {
@@ -272,6 +279,7 @@ fn common(
         observer,
         memory: crate::ledger::Types::register(accounts)
             .map_err(|error| Failure::caused("cannot register memory types", &error))?,
+        suppression,
         origin: rng.next_u64() as u32 & 0xFFFF_0000 | config.server.node,
     };
     Ok((common, driver, monitor))
@@ -448,6 +456,9 @@ fn restart_notes(old: &Config, new: &Config) -> String {
     }
     if logs(old) != logs(new) {
         notes.push("files of logs");
+    }
+    if old.suppression.folder != new.suppression.folder {
+        notes.push("folder of the suppression list");
     }
     if old.spool.volumes != new.spool.volumes || old.engine.loops != new.engine.loops {
         notes.push("spool and engine");

@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::main_loop::{LoopDelivery, LoopReception};
 use crate::server::Observer;
 use crate::store::StoreHandle;
+use crate::suppressing::Suppression;
 use config::Config;
 use engine::{LoopContext, Pressure, PressureGauge, TaskKind};
 use fabric::{Doorbell, LaneReceiver, LaneSender, WindowPool};
@@ -52,6 +53,7 @@ pub(crate) struct Shard {
     pressure: PressureGauge,
     windows: WindowPool,
     ledger: Ledger,
+    suppression: Suppression,
     /// Both hold the shard in turn; [`Shard::detach`] cuts the circle.
     delivery: RefCell<Option<LoopDelivery>>,
     reception: RefCell<Option<Rc<LoopReception>>>,
@@ -68,6 +70,7 @@ pub(crate) struct Parts {
     pub(crate) pressure: PressureGauge,
     pub(crate) windows: WindowPool,
     pub(crate) ledger: Ledger,
+    pub(crate) suppression: Suppression,
 }
 
 /// Recipients moved from lanes into queues before other tasks get their turn.
@@ -93,6 +96,7 @@ impl Shard {
             pressure: parts.pressure,
             windows: parts.windows,
             ledger: parts.ledger,
+            suppression: parts.suppression,
             delivery: RefCell::default(),
             reception: RefCell::default(),
         }
@@ -190,6 +194,10 @@ impl Shard {
 
     fn route(&self, message: &Message, index: u16, marks: &Marks) -> Routed {
         let recipient = &message.envelope.recipients[usize::from(index)];
+        let failure = self.suppression.failure(&self.generation.borrow().config, &recipient.address, self.unix());
+        if let Some(reply) = failure {
+            return Routed::Refused(reply);
+        }
         let router = &mut self.generation.borrow_mut().router;
         let egress = router.choose(marks, &recipient.address);
         router.route(&recipient.address, egress)

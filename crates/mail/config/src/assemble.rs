@@ -11,7 +11,7 @@ use crate::error::{ConfigError, Reporter};
 use crate::locate::{PATH_PARTS_MAX, Spot};
 use crate::options::{
     BindingGroupStanza, ConsoleStanza, EgressStanza, EngineStanza, ListenerStanza, LogStanza, MemoryStanza, Place,
-    PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, SpoolStanza, Stanza,
+    PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, SpoolStanza, Stanza, SuppressionStanza,
 };
 use crate::put::Put;
 use crate::scopes::{DomainScopes, StanzaIndex};
@@ -64,6 +64,7 @@ pub(crate) struct Assembly<'t> {
     pub(crate) memory: MemoryStanza,
     pub(crate) resolver: ResolverStanza,
     policy: PolicyStanza,
+    suppression: SuppressionStanza,
     console: ConsoleStanza,
     pub(crate) pools: NamedStanzas<PoolStanza>,
     pub(crate) listeners: NamedStanzas<ListenerStanza>,
@@ -105,6 +106,7 @@ impl<'t> Assembly<'t> {
             memory: MemoryStanza::default(),
             resolver: ResolverStanza::default(),
             policy: PolicyStanza::default(),
+            suppression: SuppressionStanza::default(),
             console: ConsoleStanza::default(),
             pools: NamedStanzas::default(),
             listeners: NamedStanzas::default(),
@@ -168,6 +170,7 @@ impl<'t> Assembly<'t> {
             Some(Spot::Memory) => put.fill(&mut self.memory),
             Some(Spot::Resolver) => put.fill(&mut self.resolver),
             Some(Spot::Policy) => put.fill(&mut self.policy),
+            Some(Spot::Suppression) => put.fill(&mut self.suppression),
             Some(Spot::Console) => put.fill(&mut self.console),
             Some(Spot::Pool(index)) => put.fill(&mut self.pools.list[index].stanza),
             Some(Spot::Listener(index)) => put.fill(&mut self.listeners.list[index].stanza),
@@ -224,6 +227,9 @@ impl<'t> Assembly<'t> {
         let egress =
             egress.map(|named| name(&named.name, show(&named.header, &named.stanza, &no_egress, &mut shown))).collect();
         let policy = show("policy", &self.policy, &PolicyStanza::defaults(), &mut shown);
+        let mut defaults = SuppressionStanza::defaults();
+        defaults.folder = Setting::built_in(server.data_dir.join("suppression"));
+        let suppression = show("suppression", &self.suppression, &defaults, &mut shown);
         let mut defaults = ConsoleStanza::defaults();
         defaults.socket = Setting::built_in(server.run_dir.join("console.sock"));
         let console = show("console", &self.console, &defaults, &mut shown);
@@ -241,6 +247,7 @@ impl<'t> Assembly<'t> {
             listeners,
             logs,
             policy,
+            suppression,
             console,
             bindings: self.resolve_bindings(),
             binding_groups: self.resolve_groups(),

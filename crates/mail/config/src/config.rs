@@ -9,7 +9,7 @@ use crate::assemble::assemble;
 use crate::error::{ConfigError, ConfigWarning};
 use crate::options::{
     ConsoleOptions, DomainOptions, EgressOptions, EngineOptions, Explained, ListenerOptions, LogOptions, MemoryOptions,
-    PolicyOptions, PoolOptions, ResolverOptions, ServerOptions, SpoolOptions,
+    PolicyOptions, PoolOptions, ResolverOptions, ServerOptions, SpoolOptions, SuppressionOptions,
 };
 use crate::scopes::DomainScopes;
 
@@ -93,6 +93,8 @@ pub struct Config {
     pub logs: Vec<Log>,
     /// `[policy]`
     pub policy: PolicyOptions,
+    /// `[suppression]`
+    pub suppression: SuppressionOptions,
     /// `[console]`
     pub console: ConsoleOptions,
     /// The names of the bindings: always `default`, then the file's own.

@@ -40,11 +40,12 @@ pub use error::{ConfigError, ConfigWarning, Position};
 pub use options::{
     BindingGroupOptions, Change, ConsoleOptions, DefaultValue, DomainOptions, EgressOptions, EngineOptions,
     ListenerOptions, LogOptions, MemoryOptions, OptionRow, PolicyOptions, PoolOptions, ResolverOptions, Scopes,
-    SectionRows, ServerOptions, Spec, SpoolOptions, option_table,
+    SectionRows, ServerOptions, Spec, SpoolOptions, SuppressionOptions, option_table,
 };
 pub use show::UnknownScope;
 pub use value::{
     AddHeader, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, HeaderName, HeaderTest,
     HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Mailbox, MemoryAmount, Network, NetworkSet,
-    OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit, Route, Store, TcpAddress,
+    OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit, Route, Store, SuppressedKind, SuppressionAction,
+    TcpAddress,
 };

@@ -19,6 +19,7 @@ pub(crate) enum Spot {
     Memory,
     Resolver,
     Policy,
+    Suppression,
     Console,
     Pool(usize),
     Listener(usize),
@@ -31,7 +32,7 @@ pub(crate) enum Spot {
 }
 
 /// The first words of paths.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 15] = [
     "server",
     "engine",
     "pool",
@@ -45,6 +46,7 @@ const WORDS: [&str; 14] = [
     "egress",
     "log",
     "policy",
+    "suppression",
     "console",
 ];
 /// Longest name of a pool, listener, log, binding or group in bytes.
@@ -63,6 +65,7 @@ impl Assembly<'_> {
             ["memory"] => Some(Spot::Memory),
             ["resolver"] => Some(Spot::Resolver),
             ["policy"] => Some(Spot::Policy),
+            ["suppression"] => Some(Spot::Suppression),
             ["console"] => Some(Spot::Console),
             ["pool"] => Some(Spot::Parent("pool.NAME")),
             ["listener"] => Some(Spot::Parent("listener.NAME")),

@@ -2,14 +2,27 @@
 
 use crate::relay::{Client, Relay};
 use engine::Pressure;
+use message::Address;
 use smtp::server::{Decision, Question, Refusal};
 
+/// Says neither why nor since when: the client may be anybody.
+const SUPPRESSED: Refusal = Refusal::new(550, "5.1.0 recipient address is suppressed");
 const NO_MEMORY: Refusal = Refusal::new(451, "4.3.1 memory is short, try again later");
 
-/// The answer to a session's question.
-pub(crate) fn answer(question: &Question<'_>, relay: &Relay, client: Client, pressure: Pressure) -> Decision {
+/// The answer to a session's question. `is_suppressed` is asked last, so that whoever may not send to an address learns
+/// nothing of it.
+pub(crate) fn answer(
+    question: &Question<'_>,
+    relay: &Relay,
+    client: Client,
+    pressure: Pressure,
+    is_suppressed: impl FnOnce(&Address) -> bool,
+) -> Decision {
     match question {
-        Question::Recipient(_, recipient) => relay.decide(client, &recipient.address),
+        Question::Recipient(_, recipient) => match relay.decide(client, &recipient.address) {
+            Decision::Accept if is_suppressed(&recipient.address) => Decision::Refuse(SUPPRESSED),
+            decision => decision,
+        },
         Question::Sender(_) | Question::Content(_) if pressure == Pressure::AboveHighWater => {
             Decision::Refuse(NO_MEMORY)
         }

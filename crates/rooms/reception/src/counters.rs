@@ -26,11 +26,13 @@ pub enum Reason {
     Timeout,
     /// The client behaved badly.
     Behaviour,
+    /// The recipient is on the suppression list.
+    Suppressed,
     /// Anything else.
     Other,
 }
 
-const REASONS: [(Reason, &str); 11] = [
+const REASONS: [(Reason, &str); 12] = [
     (Reason::Syntax, "syntax"),
     (Reason::Relay, "relay"),
     (Reason::Recipients, "recipients"),
@@ -41,6 +43,7 @@ const REASONS: [(Reason, &str); 11] = [
     (Reason::Drain, "drain"),
     (Reason::Timeout, "timeout"),
     (Reason::Behaviour, "behaviour"),
+    (Reason::Suppressed, "suppressed"),
     (Reason::Other, "other"),
 ];
 
@@ -53,6 +56,7 @@ impl Reason {
         };
         match (subject, detail) {
             (7, 1) => Reason::Relay,
+            (1, 0) => Reason::Suppressed,
             (5, 3) => Reason::Recipients,
             (3, 4) => Reason::Size,
             (3, 2) => Reason::Drain,

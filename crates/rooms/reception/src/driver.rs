@@ -11,7 +11,7 @@ use crate::socket::{Socket, Wake};
 use crate::terms::{Proxy, Terms};
 use crate::trace::Trace;
 use fabric::Slice;
-use message::{EventSink, Message, MessageId, Reception, Spool, SpoolStream, StoreError};
+use message::{Address, EventSink, Message, MessageId, Reception, Spool, SpoolStream, StoreError};
 use smtp::proxy::{self, Proxied};
 use smtp::server::{Ending, Event, Refusal, Refused, Session, Transaction};
 use std::net::SocketAddr;
@@ -209,7 +209,10 @@ impl<S: Spool, E: EventSink, O: Onward> Driver<S, E, O> {
 
     fn on_question(&mut self, now: Instant) {
         let pressure = self.room.pressure.now();
-        let decision = self.session.question().map(|asked| answer(&asked, &self.terms.relay, self.client, pressure));
+        let (room, terms, client) = (&self.room, &self.terms, self.client);
+        let is_suppressed = |address: &Address| room.is_suppressed(terms, address);
+        let decision =
+            self.session.question().map(|asked| answer(&asked, &terms.relay, client, pressure, is_suppressed));
         if let Some(decision) = decision {
             self.session.answer(now, decision);
         }

@@ -13,7 +13,8 @@ use engine::{
     AcceptError, Descriptors, Listener, LoopContext, Peer, PressureGauge, Scope, ScopeRef, Seat, Stream, Task, TaskKind,
 };
 use fabric::{Slice, WindowPool};
-use message::{Event, EventSink, IdSource, MessageId, Rejection, Spool, UnixMicros};
+use message::{Address, Event, EventSink, IdSource, MessageId, Rejection, Spool, UnixMicros};
+use policy::{MailClass, Suppressed};
 use smtp::server::{Refusal, Refused};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -41,6 +42,8 @@ pub struct Parts<S, E, O> {
     pub pressure: PressureGauge,
     /// This loop's numbers.
     pub counters: Counters,
+    /// Which addresses get no mail; asked only if the configuration says so.
+    pub suppressed: Rc<dyn Suppressed>,
     /// Where reads get their windows from.
     pub windows: WindowPool,
     /// This loop's ids: its `pid` is no other loop's.
@@ -87,6 +90,7 @@ impl<S: Spool, E: EventSink + 'static, O: Onward + 'static> Reception<S, E, O> {
             descriptors: parts.descriptors,
             pressure: parts.pressure,
             counters: parts.counters,
+            suppressed: parts.suppressed,
             intake: RefCell::new(Intake::new(parts.windows)),
             ids: RefCell::new(parts.ids),
             dates: RefCell::default(),
@@ -154,6 +158,7 @@ pub(crate) struct Room<S, E, O> {
     descriptors: Descriptors,
     pub(crate) pressure: PressureGauge,
     pub(crate) counters: Counters,
+    suppressed: Rc<dyn Suppressed>,
     pub(crate) intake: RefCell<Intake>,
     ids: RefCell<IdSource>,
     dates: RefCell<DateCache>,
@@ -238,6 +243,7 @@ impl<S, E: EventSink, O> Room<S, E, O> {
             Reason::Relay => "relay",
             Reason::Sessions | Reason::Drain => "admission",
             Reason::Resources => "spool",
+            Reason::Suppressed => "suppression",
             _ => "smtp",
         };
         self.events.event(&Event::Rejected(Rejection {
@@ -259,6 +265,13 @@ impl<S, E: EventSink, O> Room<S, E, O> {
 impl<S, E, O> Room<S, E, O> {
     pub(crate) fn unix(&self) -> UnixMicros {
         UnixMicros(self.context.clock().unix().0)
+    }
+
+    /// Whether a recipient gets no mail by these terms.
+    pub(crate) fn is_suppressed(&self, terms: &Terms, recipient: &Address) -> bool {
+        terms.refuse_suppressed.is_some_and(|kind| {
+            self.suppressed.suppressed(recipient, &MailClass { tenant: None, kind }, self.unix()).is_some()
+        })
     }
 
     /// The first of `count` ids in a row.

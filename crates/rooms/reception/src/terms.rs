@@ -1,8 +1,12 @@
 //! What one listener offers by one generation of the configuration. Sessions keep the terms that they began with.
 
 use crate::relay::Relay;
-use config::{AddHeader, Config, Listener, Network, NetworkSet, Protocol, ProxyProtocol};
+use config::{
+    AddHeader, Config, Listener, Network, NetworkSet, Protocol, ProxyProtocol, SuppressedKind, SuppressionAction,
+    SuppressionOptions,
+};
 use message::Address;
+use policy::MailKind;
 use smtp::grammar::Extensions;
 use smtp::scanner::LineEndings;
 use smtp::server::{EarlyTalker, Flavour, Profile, Rules};
@@ -19,6 +23,8 @@ pub struct Terms {
     pub(crate) host: Box<str>,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) additions: Additions,
+    /// The mail for which suppressed recipients are refused, if they are.
+    pub(crate) refuse_suppressed: Option<MailKind>,
     pub(crate) sessions_max: u32,
     pub(crate) network_sessions_max: u32,
     pub(crate) prefix_v4: u8,
@@ -84,6 +90,7 @@ impl Terms {
                 date: added(listener.add_date),
                 message_id: added(listener.add_message_id),
             },
+            refuse_suppressed: refuse_suppressed(&config.suppression),
             sessions_max: listener.max_sessions,
             network_sessions_max: listener.max_sessions_per_network,
             prefix_v4: prefix(listener.network_prefix_v4),
@@ -97,6 +104,16 @@ impl Terms {
     pub fn network(&self, client: IpAddr) -> Network {
         Network::around(client, if client.to_canonical().is_ipv4() { self.prefix_v4 } else { self.prefix_v6 })
     }
+}
+
+/// See [`Terms::refuse_suppressed`].
+fn refuse_suppressed(options: &SuppressionOptions) -> Option<MailKind> {
+    let kind = match options.kind {
+        SuppressedKind::All => MailKind::All,
+        SuppressedKind::Transactional => MailKind::Transactional,
+        SuppressedKind::NonTransactional => MailKind::NonTransactional,
+    };
+    (options.action == SuppressionAction::Reject).then_some(kind)
 }
 
 fn prefix(bits: u32) -> u8 {

@@ -17,6 +17,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -117,6 +118,7 @@ fn start(ledger: &Arc<Ledger>, windows: &WindowPool) -> (Loops, SocketAddr) {
             descriptors: Descriptors::new(10_000, Reserve { delivery: 0, journal: 0, console: 0 }),
             pressure: PressureGauge::new(),
             counters: names.counters(context.gauges()),
+            suppressed: Rc::new(policy::NobodySuppressed),
             windows: windows.clone(),
             ids: IdSource::new(1, 7),
             context: context.clone(),

@@ -50,7 +50,7 @@ pub fn classify(reply: &Reply) -> BounceClass {
         Some(Enhanced(_, 2, 3) | Enhanced(_, 3, 4)) => BounceClass::TooLarge,
         Some(Enhanced(_, 4, 1 | 2 | 7)) => BounceClass::Timeout,
         Some(Enhanced(_, 4, 3 | 4)) => BounceClass::DnsFailure,
-        Some(Enhanced(_, 7, 0)) if reply.text.contains("[internal]") => BounceClass::AdminFailure,
+        Some(Enhanced(_, 1 | 7, 0)) if reply.text.contains("[internal]") => BounceClass::AdminFailure,
         Some(Enhanced(_, 7, 1)) if reply.text.contains("relay") => BounceClass::RelayingDenied,
         Some(Enhanced(_, 7, 28)) => BounceClass::SpamBlock,
         Some(Enhanced(_, 7, _)) => BounceClass::MailBlock,
@@ -78,6 +78,7 @@ mod tests {
         assert_eq!(class(552, "5.3.4 too big"), BounceClass::TooLarge);
         assert_eq!(class(550, "5.7.1 relaying denied"), BounceClass::RelayingDenied);
         assert_eq!(class(554, "5.7.1 blocked"), BounceClass::MailBlock);
+        assert_eq!(class(550, "5.1.0 [internal] recipient address is suppressed"), BounceClass::AdminFailure);
         assert_eq!(class(450, "later"), BounceClass::TransientFailure);
         assert_eq!(class(554, "5.4.7 [internal] exceeded max time without delivery"), BounceClass::Timeout);
     }

@@ -17,6 +17,7 @@ mod listener;
 mod log;
 mod machine;
 mod server;
+mod suppression;
 
 pub use domain::{BindingGroupOptions, DomainOptions};
 pub use egress::EgressOptions;
@@ -24,6 +25,7 @@ pub use listener::ListenerOptions;
 pub use log::LogOptions;
 pub use machine::{EngineOptions, MemoryOptions, PoolOptions, ResolverOptions, SpoolOptions};
 pub use server::{ConsoleOptions, PolicyOptions, ServerOptions};
+pub use suppression::SuppressionOptions;
 
 pub(crate) use domain::{BindingGroupStanza, DomainStanza};
 pub(crate) use egress::EgressStanza;
@@ -31,6 +33,7 @@ pub(crate) use listener::ListenerStanza;
 pub(crate) use log::LogStanza;
 pub(crate) use machine::{EngineStanza, MemoryStanza, PoolStanza, ResolverStanza, SpoolStanza};
 pub(crate) use server::{ConsoleStanza, PolicyStanza, ServerStanza};
+pub(crate) use suppression::SuppressionStanza;
 
 /// One row of the option table.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +121,7 @@ pub struct SectionRows {
 
 /// The option table, section by section, in the order of the documentation.
 #[must_use]
-pub fn option_table() -> [SectionRows; 13] {
+pub fn option_table() -> [SectionRows; 14] {
     fn rows<S: Stanza>(header: &'static str) -> SectionRows {
         SectionRows { header, documentation: S::DOCUMENTATION, rows: S::ROWS }
     }
@@ -135,6 +138,7 @@ pub fn option_table() -> [SectionRows; 13] {
         rows::<EgressStanza>("egress.NAME"),
         rows::<LogStanza>("log.NAME"),
         rows::<PolicyStanza>("policy"),
+        rows::<SuppressionStanza>("suppression"),
         rows::<ConsoleStanza>("console"),
     ]
 }

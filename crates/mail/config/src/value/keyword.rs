@@ -166,6 +166,30 @@ keyword! {
 }
 
 keyword! {
+    /// What becomes of a recipient on the suppression list.
+    SuppressionAction ("way to treat suppressed recipients", "\"off\", \"reject\" or \"discard\"") {
+        /// Nothing: the list is not asked.
+        Off = "off";
+        /// It is refused with 550 5.1.0 when the client names it.
+        Reject = "reject";
+        /// It is accepted, and fails at once: logged, and reported to the sender as other failures are.
+        Discard = "discard";
+    }
+}
+
+keyword! {
+    /// The kind of mail that entries of the suppression list are for.
+    SuppressedKind ("kind of mail", "\"all\", \"transactional\" or \"non_transactional\"") {
+        /// Both, or not known: any entry holds for it.
+        All = "all";
+        /// Mail that somebody waits for: receipts, passwords.
+        Transactional = "transactional";
+        /// Newsletters and other mail to many.
+        NonTransactional = "non_transactional";
+    }
+}
+
+keyword! {
     /// The format of a log.
     LogFormat ("log format that this release writes", "\"ec\", \"bounce\" or \"reject\"") {
         /// The main log in the ec format.

@@ -21,7 +21,7 @@ pub use address::{BindAddress, TcpAddress};
 pub use header::{HeaderName, HeaderTest, OptionalName};
 pub use keyword::{
     AddHeader, ConnectionRamp, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol,
-    ProxyProtocol, Store,
+    ProxyProtocol, Store, SuppressedKind, SuppressionAction,
 };
 pub(crate) use name::is_domain;
 pub use name::{HostName, Mailbox};

@@ -7,12 +7,15 @@ use engine::{
 };
 use fabric::{Slice, WindowPool};
 use message::{
-    Content, Event, EventSink, IdSource, Message, MessageId, Outcome, Spool, SpoolStream, StoreError, StoreKey,
+    Address, Content, Event, EventSink, IdSource, Message, MessageId, Outcome, Spool, SpoolStream, StoreError,
+    StoreKey, UnixMicros,
 };
+use policy::{MailClass, MailKind, Suppressed, SuppressedBy};
 use reception::{Admissions, Figures, Names, Onward, Parts, Reception};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,6 +38,16 @@ pub(crate) struct Shared {
     pub(crate) holding: AtomicBool,
     pub(crate) discard_streams: AtomicBool,
     keys: AtomicU64,
+}
+
+/// A list of one address, for newsletters.
+struct OneSuppressed;
+
+impl Suppressed for OneSuppressed {
+    fn suppressed(&self, recipient: &Address, mail: &MailClass<'_>, _at: UnixMicros) -> Option<SuppressedBy> {
+        let is_listed = recipient.as_str() == "suppressed@example.org" && MailKind::NonTransactional.covers(mail.kind);
+        is_listed.then_some(SuppressedBy::Complaint)
+    }
 }
 
 #[derive(Clone)]
@@ -192,6 +205,7 @@ impl House {
                     descriptors: descriptors.clone(),
                     pressure: pressure.clone(),
                     counters: names.counters(context.gauges()),
+                    suppressed: Rc::new(OneSuppressed),
                     windows: windows.clone(),
                     ids: IdSource::new(context.index() as u16 + 1, 7),
                     context,

@@ -11,3 +11,4 @@ mod messages;
 mod proxied;
 mod relaying;
 mod reloading;
+mod suppressing;
