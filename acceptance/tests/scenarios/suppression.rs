@@ -43,12 +43,12 @@ fn a_suppressed_recipient_is_refused_at_rcpt() {
     client.command("RCPT TO:<\"later\"@example.org>", 550);
     list(&site, &["remove", "later@example.org"]);
     client.command("RCPT TO:<later@example.org>", 250);
+    assert!(within(PATIENCE, || site.log("rejectlog.ec").contains("suppression")), "{}", site.log("rejectlog.ec"));
     server.kill();
     // What was answered has outlived the kill.
     let server = site.start();
     assert!(list(&site, &["check", "gone@example.org"]).contains("is suppressed: complaint"));
     assert!(list(&site, &["check", "later@example.org"]).contains("is not suppressed"));
-    assert!(within(PATIENCE, || site.log("rejectlog.ec").contains("suppression")), "{}", site.log("rejectlog.ec"));
     assert!(server.stop().success());
 }
 

@@ -116,7 +116,7 @@ async fn remove(store: &Store, now: Second, address: &str, words: &[&str]) -> Do
     let changes = if words.is_empty() {
         let (done, told) = tokio::sync::oneshot::channel();
         // Whoever asked may be gone.
-        store.remove(key.clone(), now, Box::new(move |made| drop(done.send(made))));
+        store.remove(&key, now, Box::new(move |made| drop(done.send(made))));
         made(told.await)?
     } else {
         let mut batch = Batch::new();

@@ -60,7 +60,7 @@ enum Desk {
     /// The list's own files, locked.
     Files {
         store: Store,
-        runtime: tokio::runtime::Runtime,
+        runtime: Box<tokio::runtime::Runtime>,
         _writer: Writer,
     },
 }
@@ -84,7 +84,7 @@ impl Desk {
         let failed = |error| Failure::caused("cannot start the suppression list's thread", &error);
         let (store, writer) = Store::start(keeper, |error| eprintln!("{error}")).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(failed)?;
-        Ok(Self::Files { store, runtime, _writer: writer })
+        Ok(Self::Files { store, runtime: Box::new(runtime), _writer: writer })
     }
 
     /// Carries out the words behind `suppression`.

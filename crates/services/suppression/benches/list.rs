@@ -95,7 +95,7 @@ fn look_ups(keeper: &Keeper, entries: usize) {
 }
 
 fn main() {
-    let entries = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(10_000_000);
+    let entries = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(10_000_000);
     let folder = tempfile::tempdir().unwrap();
     let (mut keeper, _) = Keeper::open(folder.path(), [7; 16], NOW).unwrap();
     let before = resident();

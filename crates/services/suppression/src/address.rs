@@ -114,7 +114,9 @@ impl Key {
         }
         let address = Address::new(local, domain).map_err(|_| BadAddress::Domain)?;
         let key = Key::of(&address);
-        if key.0.len() > Key::OCTETS_MAX { Err(BadAddress::LongLocalPart) } else { Ok(key) }
+        // Lower case may be longer beyond ASCII; what is exported must be an address again.
+        let is_long = |text: &str| text.rfind('@').is_some_and(|at| at > LOCAL_MAX);
+        if !local.is_ascii() && is_long(&key.to_string()) { Err(BadAddress::LongLocalPart) } else { Ok(key) }
     }
 
     /// A key as a record holds it.
@@ -274,6 +276,8 @@ mod tests {
         }
         assert_eq!(Key::parse(&format!("{}@b", "a".repeat(65))), Err(BadAddress::LongLocalPart));
         assert_eq!(Key::parse(&format!("a@{}", "b".repeat(64))), Err(BadAddress::Domain));
+        assert!(Key::parse(&format!("{}@b", "İ".repeat(21))).is_ok());
+        assert_eq!(Key::parse(&format!("{}@b", "İ".repeat(32))), Err(BadAddress::LongLocalPart));
         assert!(Key::parse(&format!("{}@{}b", "a".repeat(64), "b.".repeat(126))).is_ok());
     }
 }

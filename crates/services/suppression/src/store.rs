@@ -80,8 +80,8 @@ impl Store {
     }
 
     /// Removes an address from every scope.
-    pub fn remove(&self, key: Key, now: Second, done: Done) {
-        self.ask(Task::Remove { key: Box::new(key), now, done });
+    pub fn remove(&self, key: &Key, now: Second, done: Done) {
+        self.ask(Task::Remove { key: Box::new(key.clone()), now, done });
     }
 
     /// Writes the base file anew.

@@ -107,7 +107,9 @@ proptest! {
                     batch = keeper.removals(&key(address));
                     model.retain(|(key, _), _| *key != self::key(address));
                 }
-                Step::Publish => drop(keeper.publish(NOW).unwrap()),
+                Step::Publish => {
+                    keeper.publish(NOW).unwrap();
+                }
                 Step::Compact => keeper.compact(NOW).unwrap(),
                 Step::Reopen => {
                     drop(keeper);

@@ -52,7 +52,7 @@ fn what_is_answered_is_seen_and_survives() {
     }
     assert!(has(&self::store(copy.path()).0, "a@example.org"));
     let (done, told) = mpsc::channel();
-    store.remove(Key::parse("a@example.org").unwrap(), NOW, Box::new(move |made| done.send(made).unwrap()));
+    store.remove(&Key::parse("a@example.org").unwrap(), NOW, Box::new(move |made| done.send(made).unwrap()));
     assert_eq!(told.recv().unwrap().unwrap().removed, 1);
     assert!(!has(&store, "a@example.org"));
     drop(writer);

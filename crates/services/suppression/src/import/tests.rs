@@ -1,6 +1,7 @@
 //! Good lines, bad lines, and lines that are no lines.
 
 use super::*;
+use proptest::prelude::*;
 
 fn defaults() -> Defaults {
     Defaults {
@@ -99,4 +100,37 @@ fn json_objects() {
     assert!(found[3].1.starts_with("no such object") && found[4].1.starts_with("no such object"));
     assert_eq!(found[5].1, "no address");
     assert!(found[6].1.starts_with("`99999999999` is no time"), "{found:?}");
+}
+
+/// Lines with more of what matters than random octets have.
+fn lines() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        3 => "[a-zA-Z0-9.]{1,8}".prop_map(String::into_bytes),
+        2 => "[\"\\\\,@ \\[\\]<>{}:İK\u{a0}ü]{1,4}".prop_map(String::into_bytes),
+        2 => proptest::sample::select(vec!["@b.example", "\"a b\"@c.example", "{\"address\":\"", "\"}", "bounce:7", "\n", "\r\n", "\"\""])
+            .prop_map(|text| text.as_bytes().to_vec()),
+        1 => proptest::collection::vec(any::<u8>(), 0..5),
+    ];
+    proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    /// Whatever is read, what comes of it is exported and imported to the same entry.
+    #[test]
+    fn any_octets_are_judged_and_good_lines_come_back(text in lines()) {
+        for format in [Format::Csv, Format::JsonLines] {
+            let mut lines = Lines::new(&text[..], format, defaults());
+            while let Some(line) = lines.next_line().unwrap() {
+                let Ok(entry) = line.entry else { continue };
+                let (mut csv, mut json) = (Vec::new(), Vec::new());
+                crate::write_csv_header(&mut csv).unwrap();
+                crate::write_csv_row(&mut csv, &entry).unwrap();
+                crate::write_json_row(&mut json, &entry).unwrap();
+                for (octets, format) in [(csv, Format::Csv), (json, Format::JsonLines)] {
+                    let again = Lines::new(&octets[..], format, defaults()).next_line().unwrap().unwrap();
+                    prop_assert_eq!(again.entry.as_ref(), Ok(&entry), "{:?}", String::from_utf8_lossy(&octets));
+                }
+            }
+        }
+    }
 }
