@@ -15,6 +15,7 @@ mod names;
 mod next_hops;
 mod postfix;
 mod proxy;
+mod queues;
 mod relay;
 mod reports;
 mod service_manager;

@@ -95,6 +95,32 @@ pub(crate) struct ServerArgs {
 pub(crate) enum QueueCommand {
     /// Sums, and the largest queues
     Summary,
+    /// What holds a queue, who says so, and when it is looked at again
+    Why {
+        /// A domain
+        domain: String,
+        /// Only on this binding
+        binding: Option<String>,
+    },
+    /// Let mail rest, also mail that comes later
+    Suspend {
+        /// A domain, or `all`
+        domain: String,
+        /// Only on this binding
+        binding: Option<String>,
+        /// Until so many seconds have passed; without it until it is resumed or the server ends
+        #[arg(long = "for", value_name = "SECONDS")]
+        span: Option<u64>,
+    },
+    /// End suspensions
+    Resume {
+        /// A domain, or `all`
+        domain: String,
+        /// Only on this binding
+        binding: Option<String>,
+    },
+    /// What rests by an operator's word
+    Suspensions,
     /// The recipients of one queue, or of all
     Show {
         /// A domain container's name

@@ -5,7 +5,7 @@ use crate::server::{Job, Server};
 use crate::shard::Shard;
 use console::Answer;
 use engine::MemoryTable;
-use scheduling::{ContainerRow, EntryRow, Summary};
+use scheduling::{ContainerRow, EntryRow, Selector, Summary};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ const CONTAINERS_MAX: usize = 1000;
 
 impl Server {
     /// Asks every loop a question; the answers in the order of the loops.
-    async fn ask_all<T: Send + 'static>(
+    pub(crate) async fn ask_all<T: Send + 'static>(
         &self,
         question: impl Fn(&Rc<Shard>) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, Failure> {
@@ -99,14 +99,9 @@ impl Server {
         Ok(pages.into_iter().flatten().take(limit).collect())
     }
 
-    /// Makes delayed mail of a container, or of all, active. How many containers that were.
-    pub(crate) async fn flush(&self, domain: &str) -> Result<usize, Failure> {
-        let containers = self.containers().await?;
-        let wanted: Vec<_> = containers
-            .into_iter()
-            .filter(|row| domain == "all" || *domain == *row.container.name)
-            .map(|row| row.container)
-            .collect();
+    /// Makes delayed mail of what a selector means active. How many containers that were.
+    pub(crate) async fn flush(&self, selector: &Selector) -> Result<usize, Failure> {
+        let wanted: Vec<_> = self.select(selector).await?.into_iter().map(|row| row.container).collect();
         let counts = self
             .ask_all(move |shard| {
                 let now = shard.unix();

@@ -11,6 +11,7 @@ mod inspect;
 mod ledger;
 mod main_loop;
 mod operate;
+mod queues;
 mod remote;
 mod run;
 mod send;
@@ -23,6 +24,7 @@ mod store;
 mod suppressing;
 mod suppression_desk;
 mod suppression_tools;
+mod why;
 
 use clap::Parser as _;
 use cli::{Cli, Command};

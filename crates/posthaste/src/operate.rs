@@ -2,14 +2,17 @@
 
 use crate::failure::Failure;
 use crate::server::Server;
+use crate::why::{self, wait};
 use crate::{run, suppressing, suppression_desk};
 use console::{Answer, Command, Commands};
-use scheduling::{ContainerRow, EntryPlace, EntryRow, Summary, Throttled, Wait};
+use message::UnixMicros;
+use scheduling::{ContainerRow, EntryPlace, EntryRow, Selector, Summary, Suspension};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 /// Every command; help is written from it.
@@ -18,7 +21,17 @@ const TABLE: &[Command] = &[
     Command { usage: "summary", about: "Sessions, queues, connections and counts in one view." },
     Command { usage: "queue summary", about: "The queues, largest first, and what each waits for." },
     Command { usage: "queue show [DOMAIN] [LIMIT]", about: "Recipients of one container, or of all." },
-    Command { usage: "queue flush DOMAIN|all", about: "Makes delayed mail active now." },
+    Command {
+        usage: "queue why DOMAIN [BINDING]",
+        about: "The one permit, suspension, throttle or failure that holds a queue, who says so, and when it is looked at again.",
+    },
+    Command { usage: "queue flush DOMAIN|all [BINDING|all]", about: "Makes delayed mail active now." },
+    Command {
+        usage: "queue suspend DOMAIN|all [BINDING|all] [for SECONDS]",
+        about: "Lets mail rest, also mail that comes later, until it is resumed, the time is over, or the server ends.",
+    },
+    Command { usage: "queue resume DOMAIN|all [BINDING|all]", about: "Ends suspensions by an operator." },
+    Command { usage: "queue suspensions", about: "What rests by an operator's word." },
     Command { usage: "threads stats", about: "The thread pools." },
     Command { usage: "pool resize NAME THREADS [BACKLOG]", about: "Changes a pool while it runs." },
     Command { usage: "memory", about: "Memory by type, and of the process." },
@@ -102,10 +115,20 @@ impl Operator {
                 Ok(limit) => self.show((*domain != "all").then_some(*domain), limit).await?,
                 Err(_) => Answer::refused(format!("`{limit}` is no number of recipients")),
             },
-            ["queue", "flush", domain] => {
-                let flushed = self.server.flush(domain).await?;
+            ["queue", "flush", domain, binding @ ..] if binding.len() < 2 => {
+                let flushed = self.server.flush(&selector(domain, binding.first().copied())).await?;
                 Answer::done(format!("{flushed} queues flushed"), json!({ "queues": flushed }))
             }
+            ["queue", "why", domain, binding @ ..] if binding.len() < 2 => {
+                let binding = binding.first().copied();
+                why::answer(domain, &self.server.why(domain, binding).await?, &self.server.config(), now())
+            }
+            ["queue", "suspend", domain, rest @ ..] => self.suspend(domain, rest).await?,
+            ["queue", "resume", domain, binding @ ..] if binding.len() < 2 => {
+                let ended = self.server.resume(&selector(domain, binding.first().copied())).await?;
+                Answer::done(format!("{ended} suspensions ended"), json!({ "suspensions": ended }))
+            }
+            ["queue", "suspensions"] => suspensions(&self.server.suspensions().await?),
             ["threads", "stats"] => self.server.threads(),
             ["pool", "resize", name, rest @ ..] => self.resize(name, rest),
             ["memory"] => self.server.memory(),
@@ -141,6 +164,24 @@ impl Operator {
             Some([threads, backlog]) => self.server.resize(name, *threads, Some(*backlog)),
             _ => Answer::refused("usage: pool resize NAME THREADS [BACKLOG]"),
         }
+    }
+
+    async fn suspend(&self, domain: &str, rest: &[&str]) -> Result<Answer, Failure> {
+        let (binding, span) = match rest {
+            [] => (None, None),
+            ["for", seconds] => (None, Some(*seconds)),
+            [binding] => (Some(*binding), None),
+            [binding, "for", seconds] => (Some(*binding), Some(*seconds)),
+            _ => return Ok(Answer::refused("usage: queue suspend DOMAIN|all [BINDING|all] [for SECONDS]")),
+        };
+        let span = match span.map(str::parse).transpose() {
+            Ok(span) => span.map(Duration::from_secs),
+            Err(_) => return Ok(Answer::refused(format!("`{}` is no number of seconds", span.unwrap_or_default()))),
+        };
+        let selector = selector(domain, binding);
+        self.server.suspend(&selector, span).await?;
+        let end = span.map_or("until resumed".to_owned(), |span| format!("for {} s", span.as_secs()));
+        Ok(Answer::done(format!("{} is suspended {end}", selected(&selector)), json!({ "suspended": selected(&selector) })))
     }
 
     async fn show(&self, domain: Option<&str>, limit: usize) -> Result<Answer, Failure> {
@@ -192,29 +233,34 @@ fn entry_line(container: &str, entry: &EntryRow) -> String {
     format!("[{place}/{container}] {id} Created: {} Attempts: {attempts}", entry.received.seconds())
 }
 
-/// Why a queue does not move, in words.
-fn wait(wait: &Wait) -> String {
-    match wait {
-        Wait::Empty => "empty".into(),
-        Wait::Moving => "moving".into(),
-        Wait::Dialling => "opening a connection".into(),
-        Wait::NoPermit => "waits for one of the server's connections".into(),
-        Wait::AtLimit(max) => format!("as many connections as its options allow: max_connections = {max}"),
-        Wait::AtSharedLimit { section, max } => {
-            format!("as many connections as [{section}] allows in all: shared_max_connections = {max}")
-        }
-        Wait::Throttled { what: Throttled::Connections, section, until } => {
-            format!("connection_rate of [{section}], next connection at {}", until.seconds())
-        }
-        Wait::Throttled { what: Throttled::Messages, section, until } => {
-            format!("message_rate of [{section}], next transaction at {}", until.seconds())
-        }
-        Wait::Delayed { until } => format!("delayed until {}", until.seconds()),
-        Wait::Paused { until } => format!("unreachable, next connection at {}", until.seconds()),
-        Wait::Suspended => "suspended by its options".into(),
-        Wait::SuspendedByOperator => "suspended by the operator".into(),
-        Wait::Held => "held by its route".into(),
-    }
+/// What words like `DOMAIN|all [BINDING|all]` mean.
+fn selector(domain: &str, binding: Option<&str>) -> Selector {
+    let named = |word: &str| (!matches!(word, "all" | "*")).then(|| word.into());
+    Selector { domain: named(domain), binding: binding.and_then(named), group: None }
+}
+
+fn selected(selector: &Selector) -> String {
+    let word = |name: &Option<std::sync::Arc<str>>| name.as_deref().unwrap_or("all").to_owned();
+    format!("{}/{}", word(&selector.binding), word(&selector.domain))
+}
+
+fn suspensions(all: &[Suspension]) -> Answer {
+    let until = |suspension: &Suspension| (suspension.until.0 < u64::MAX).then(|| suspension.until.seconds());
+    let line = |suspension: &Suspension| {
+        let end = until(suspension).map_or("until resumed".into(), |seconds| format!("until {seconds}"));
+        format!("{} {end}", selected(&suspension.selector))
+    };
+    let value = all.iter().map(|suspension| {
+        let Selector { domain, binding, .. } = &suspension.selector;
+        json!({ "domain": domain.as_deref(), "binding": binding.as_deref(), "until": until(suspension) })
+    });
+    Answer::done(all.iter().map(line).collect::<Vec<_>>().join("\n"), Value::Array(value.collect()))
+}
+
+/// The time of day.
+fn now() -> UnixMicros {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 fn queues(rows: &[ContainerRow], total: Summary) -> Answer {

@@ -66,14 +66,27 @@ pub(crate) fn console(args: &ServerArgs, words: &[String]) -> Result<(), Failure
     Ok(())
 }
 
-/// `queue summary` and `queue show`.
+/// The commands of `queue`, which are the console's.
 pub(crate) fn queue(args: &ServerArgs, command: &QueueCommand) -> Result<(), Failure> {
-    let words = match command {
-        QueueCommand::Summary => vec!["queue".to_owned(), "summary".to_owned()],
+    let words: Vec<String> = match command {
+        QueueCommand::Summary => vec!["summary".into()],
+        QueueCommand::Why { domain, binding } => named("why", domain, binding.as_ref()),
+        QueueCommand::Suspend { domain, binding, span } => {
+            let mut words = named("suspend", domain, binding.as_ref());
+            words.extend(span.iter().flat_map(|span| ["for".to_owned(), span.to_string()]));
+            words
+        }
+        QueueCommand::Resume { domain, binding } => named("resume", domain, binding.as_ref()),
+        QueueCommand::Suspensions => vec!["suspensions".into()],
         QueueCommand::Show { domain, limit } => {
             let domain = domain.clone().unwrap_or_else(|| "all".into());
-            vec!["queue".into(), "show".into(), domain, limit.to_string()]
+            vec!["show".into(), domain, limit.to_string()]
         }
     };
+    let words: Vec<String> = std::iter::once("queue".to_owned()).chain(words).collect();
     ask(args, &words)
+}
+
+fn named(command: &str, domain: &str, binding: Option<&String>) -> Vec<String> {
+    [command.to_owned(), domain.to_owned()].into_iter().chain(binding.cloned()).collect()
 }

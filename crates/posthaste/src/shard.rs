@@ -127,6 +127,11 @@ impl Shard {
         self.delivery.borrow().clone()
     }
 
+    /// Why a container was last given up for a while.
+    pub(crate) fn last_failure(&self, container: &Container) -> Option<delivery::LastFailure> {
+        self.delivery()?.last_failure(container)
+    }
+
     fn work_came(&self) {
         if let Some(delivery) = self.delivery() {
             delivery.work_came();

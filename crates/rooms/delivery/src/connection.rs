@@ -66,6 +66,9 @@ pub(crate) async fn run<N: Neighbours>(room: Rc<Room<N>>, dial: Dial, _seat: Sea
         let ending = connection.converse().await;
         let closing = connection.closing(&ending);
         if let Some(closing) = closing {
+            if closing == Closing::Rebuffed {
+                site.on_given_up(room.unix(), &ending.reply(), target.ip());
+            }
             return connection.number.close(closing);
         }
         site.on_failed(&target, room.context.now());

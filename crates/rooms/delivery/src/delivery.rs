@@ -5,7 +5,7 @@ use crate::report::Due;
 use crate::reporter::{self, ReportJob};
 use crate::room::Room;
 use crate::settling::Trial;
-use crate::{Counters, Neighbours, OwnIdentity, SourceRow};
+use crate::{Counters, LastFailure, Neighbours, OwnIdentity, SourceRow};
 use config::Config;
 use engine::{Descriptors, LoopContext, Pool, Scope, TaskKind};
 use message::dsn::Action;
@@ -117,6 +117,11 @@ impl<N: Neighbours> Delivery<N> {
         room.config.replace(config.clone());
         room.sites.borrow_mut().reconfigure(config);
         room.bell.notify_one();
+    }
+
+    /// Why a container was last given up for a while, unless a host has greeted since.
+    pub fn last_failure(&self, container: &Container) -> Option<LastFailure> {
+        self.inner.room.sites.borrow().last_failure(container)
     }
 
     /// Source addresses that have failed since they last worked.

@@ -15,6 +15,7 @@ const FAILED_LEASES_MAX: usize = 1_000;
 
 /// Gives a failure to one lease: the container as a whole waits before it is tried again.
 pub(crate) async fn fail_one<N: Neighbours>(room: &Rc<Room<N>>, site: &Site, mut number: Number<N>, failure: Failure) {
+    site.on_given_up(room.unix(), &failure.reply, failure.peer);
     fail(room, site, &number, &failure, Verdict::Transient).await;
     number.close(Closing::Unreachable);
 }

@@ -45,6 +45,7 @@ mod writing;
 pub use counters::{Counters, Figures, Names};
 pub use delivery::{Delivery, Parts};
 pub use identity::OwnIdentity;
+pub use site::LastFailure;
 pub use sources::SourceRow;
 
 use message::{EventSink, Message, Spool, StoreError, Work};

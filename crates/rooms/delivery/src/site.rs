@@ -4,7 +4,7 @@ use crate::host::Target;
 use crate::room::Room;
 use crate::{Neighbours, OwnIdentity};
 use config::{Config, DomainOptions, Ipv6Use};
-use message::{Agent, Container, Reply};
+use message::{Agent, Container, Reply, UnixMicros};
 use policy::{Destination, FailureClass, Families, Host, Plan, PlanHost, PlanOptions, Resolve, ResolveError};
 use smtp::client::{Ahead, Dialect, Grouping, Settings, Timeouts};
 use std::cell::{Cell, RefCell};
@@ -35,6 +35,18 @@ pub(crate) struct Site {
     failed: RefCell<HashMap<IpAddr, Instant>>,
     /// Failed look-ups in a row.
     lookups_failed: Cell<u32>,
+    last_failure: RefCell<Option<LastFailure>>,
+}
+
+/// Why a container was last given up for a while; forgotten when a host greets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastFailure {
+    /// When.
+    pub at: UnixMicros,
+    /// What the host said, or the reply that stands for what happened.
+    pub reply: Reply,
+    /// The host's address, if one was reached for.
+    pub peer: Option<IpAddr>,
 }
 
 /// The sites of a loop.
@@ -49,6 +61,11 @@ impl Sites {
         let site = self.sites.entry(container.clone()).or_insert_with(make);
         site.used.set(now);
         site.clone()
+    }
+
+    /// Why a container was last given up for a while.
+    pub(crate) fn last_failure(&self, container: &Container) -> Option<LastFailure> {
+        self.sites.get(container)?.last_failure.borrow().clone()
     }
 
     /// A new generation: sites are made anew, connections that exist keep theirs.
@@ -89,6 +106,7 @@ impl Site {
             plan: RefCell::default(),
             failed: RefCell::default(),
             lookups_failed: Cell::new(0),
+            last_failure: RefCell::default(),
         }
     }
 
@@ -215,8 +233,14 @@ impl Site {
         }
     }
 
+    /// The container is given up for a while.
+    pub(crate) fn on_given_up(&self, at: UnixMicros, reply: &Reply, peer: Option<IpAddr>) {
+        self.last_failure.replace(Some(LastFailure { at, reply: reply.clone(), peer }));
+    }
+
     /// The host greeted.
     pub(crate) fn on_greeted(&self, target: &Target) {
+        self.last_failure.replace(None);
         if let Some(ip) = target.ip() {
             self.failed.borrow_mut().remove(&ip);
         }

@@ -18,7 +18,7 @@ impl Scheduler {
     /// The next transaction of a connection; see [`message::Work::lease`].
     pub(crate) fn lease_next(&mut self, connection: u32, recipients_max: usize, now: UnixMicros) -> Option<Lease> {
         let q = self.connections.queue(connection)?;
-        if !self.queues[q].flows() {
+        if !self.queues[q].flows(now) {
             return None;
         }
         if self.queues[q].active.is_empty() {

@@ -44,6 +44,7 @@ mod resident;
 mod retry;
 mod scheduler;
 mod shared;
+mod suspensions;
 mod tending;
 mod throttle;
 
@@ -54,4 +55,5 @@ pub use resident::ResidentLimits;
 pub use retry::Next;
 pub use scheduler::{QueueFull, Scheduler};
 pub use shared::{Share, Shared, Shares};
+pub use suspensions::{SUSPENSIONS_MAX, Selector, Suspension, TooManySuspensions};
 pub use throttle::Throttle;

@@ -4,7 +4,7 @@
 //! brings new ones ([`crate::Scheduler::reconfigure`]).
 
 use crate::Shares;
-use config::{ConnectionRamp, DomainOptions, RetryLimit};
+use config::{ConnectionRamp, DomainOptions, RetryLimit, WeekWindow};
 use std::time::Duration;
 
 /// Transient failures after which a message leaves memory.
@@ -21,6 +21,8 @@ pub struct Limits {
     pub ramp: Ramp,
     /// Whether mail leaves.
     pub flow: Flow,
+    /// When it rests.
+    pub curfew: Vec<WeekWindow>,
     /// When to try again, and when to give up.
     pub retry: RetryPolicy,
     /// After this many transient failures a message is not kept in memory any more.
@@ -63,6 +65,8 @@ pub struct RetryPolicy {
     pub retries: Retries,
     /// How long a recipient may live, counted from the reception of its message.
     pub expiration: Duration,
+    /// The same for what its route holds, which the expiration does not touch; `None` is for ever.
+    pub age_max: Option<Duration>,
 }
 
 /// How many attempts after the first.
@@ -84,6 +88,7 @@ impl Default for Limits {
             max_recipients_per_batch: 100,
             ramp: Ramp::Gradual,
             flow: Flow::Flowing,
+            curfew: vec![],
             retry: RetryPolicy::default(),
             resident_failures_max: RESIDENT_FAILURES_MAX,
             shares: Shares::default(),
@@ -99,6 +104,7 @@ impl Default for RetryPolicy {
             jitter_percent: 10,
             retries: Retries::Auto,
             expiration: Duration::from_secs(86_400),
+            age_max: None,
         }
     }
 }
@@ -114,6 +120,7 @@ impl From<&DomainOptions> for Limits {
                 ConnectionRamp::Straight => Ramp::Straight,
             },
             flow: if options.suspend { Flow::Suspended } else { Flow::Flowing },
+            curfew: options.curfew.clone(),
             retry: RetryPolicy {
                 interval: options.retry_interval,
                 interval_max: options.max_retry_interval,
@@ -124,6 +131,7 @@ impl From<&DomainOptions> for Limits {
                     RetryLimit::Count(count) => Retries::AtMost(u16::try_from(count).unwrap_or(u16::MAX)),
                 },
                 expiration: options.message_expiration,
+                age_max: Some(options.max_message_age).filter(|age| !age.is_zero()),
             },
             resident_failures_max: RESIDENT_FAILURES_MAX,
             shares: Shares::default(),

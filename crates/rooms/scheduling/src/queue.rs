@@ -6,6 +6,7 @@
 use crate::delayed::Delayed;
 use crate::line::{Line, Links, NONE};
 use crate::{Flow, Limits, Ramp, Throttle};
+use config::closed_until;
 use message::{Agent, Closing, Container, UnixMicros};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +44,10 @@ pub(crate) struct Queue {
     ramp: u32,
     /// Failures to connect since the last delivery.
     failures: u8,
-    /// The operator's word.
+    /// The operator's word on this container.
     pub(crate) flow: Flow,
+    /// The operator's word on containers like it.
+    pub(crate) suspended_until: UnixMicros,
     /// In which line for connections it stands.
     pub(crate) listed: Option<Place>,
     pub(crate) links: Links,
@@ -57,6 +60,21 @@ pub(crate) struct Queue {
     /// When something last happened: a dial, a lease, the first arrival, or the end of all mail.
     pub(crate) moved_at: UnixMicros,
     pub(crate) sweep: Sweep,
+}
+
+/// What keeps all mail of a container from leaving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Nothing.
+    None,
+    /// Its route.
+    Held,
+    /// Its options.
+    Options,
+    /// Its options, at this time.
+    Curfew { until: UnixMicros },
+    /// The operator; `u64::MAX` is until told otherwise.
+    Operator { until: UnixMicros },
 }
 
 /// A line in which a container waits for a connection.
@@ -101,6 +119,7 @@ impl Queue {
             ramp: RAMP_START,
             failures: 0,
             flow: Flow::Flowing,
+            suspended_until: UnixMicros(0),
             listed: None,
             links: Links::FREE,
             paused_until: UnixMicros(0),
@@ -117,14 +136,34 @@ impl Queue {
     }
 
     /// Whether mail may leave.
-    pub(crate) fn flows(&self) -> bool {
-        self.container.agent != Agent::Hold && self.limits.flow == Flow::Flowing && self.flow == Flow::Flowing
+    pub(crate) fn flows(&self, now: UnixMicros) -> bool {
+        self.rest(now) == Rest::None
+    }
+
+    /// What keeps all mail of the container from leaving.
+    pub(crate) fn rest(&self, now: UnixMicros) -> Rest {
+        if self.container.agent == Agent::Hold {
+            return Rest::Held;
+        }
+        if self.flow == Flow::Suspended {
+            return Rest::Operator { until: UnixMicros(u64::MAX) };
+        }
+        if self.suspended_until > now {
+            return Rest::Operator { until: self.suspended_until };
+        }
+        if self.limits.flow == Flow::Suspended {
+            return Rest::Options;
+        }
+        match closed_until(&self.limits.curfew, now.seconds()) {
+            Some(seconds) => Rest::Curfew { until: UnixMicros::from_seconds(seconds) },
+            None => Rest::None,
+        }
     }
 
     /// When an entry received then is too old. What is held is held for as long as the route says so.
     pub(crate) fn expires(&self, received: UnixMicros) -> UnixMicros {
         match self.container.agent {
-            Agent::Hold => UnixMicros(u64::MAX),
+            Agent::Hold => self.limits.retry.age_max.map_or(UnixMicros(u64::MAX), |age| received.after(age)),
             _ => self.limits.retry.expires(received),
         }
     }
@@ -153,7 +192,7 @@ impl Queue {
 
     /// How many connections its mail justifies.
     fn goal(&self, now: UnixMicros) -> u32 {
-        if self.active.is_empty() || !self.flows() {
+        if self.active.is_empty() || !self.flows(now) {
             return 0;
         }
         let load = self.active.len().saturating_add(self.leased);
@@ -176,7 +215,11 @@ impl Queue {
         }
         // A connection that idles takes what was booked, whether or not another may be opened.
         let booked = self.lease_booked.filter(|&at| at > now).map_or(u64::MAX, |at| at.0);
-        self.sweep_at(now).0.min(self.dial_at(now)).min(booked)
+        let rested = match self.rest(now) {
+            Rest::Operator { until } | Rest::Curfew { until } => until.0,
+            Rest::None | Rest::Held | Rest::Options => u64::MAX,
+        };
+        self.sweep_at(now).0.min(self.dial_at(now)).min(booked).min(rested)
     }
 
     /// When to look, or look on, for entries that are too old.
@@ -189,7 +232,7 @@ impl Queue {
 
     /// When it may come to want a connection by the mere passing of time.
     fn dial_at(&self, now: UnixMicros) -> u64 {
-        if self.listed.is_some() || !self.flows() || self.connections >= self.connections_max() {
+        if self.listed.is_some() || !self.flows(now) || self.connections >= self.connections_max() {
             return u64::MAX;
         }
         let not_before = self.not_before();

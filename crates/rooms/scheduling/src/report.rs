@@ -2,10 +2,10 @@
 
 use crate::entries::State;
 use crate::line::NONE;
-use crate::queue::{Place, Queue};
+use crate::queue::{Place, Queue, Rest};
 use crate::scheduler::{PermitState, Scheduler};
-use crate::{Flow, Share, Throttle};
-use message::{Agent, Container, MessageId, StoreKey, UnixMicros};
+use crate::{Selector, Share, Throttle};
+use message::{Container, MessageId, StoreKey, UnixMicros};
 use std::sync::Arc;
 
 /// Slots that one page of containers looks at.
@@ -73,8 +73,16 @@ pub enum Wait {
     },
     /// Its options stopped it.
     Suspended,
+    /// It is the time of day at which its options let it rest.
+    Curfew {
+        /// The end.
+        until: UnixMicros,
+    },
     /// The operator stopped it.
-    SuspendedByOperator,
+    SuspendedByOperator {
+        /// For how long, if not until it is resumed.
+        until: Option<UnixMicros>,
+    },
     /// Its route holds mail.
     Held,
 }
@@ -174,6 +182,17 @@ impl Scheduler {
         ContainerPage { rows, next: (at < slots).then_some(at) }
     }
 
+    /// The containers that a selector means, among up to `slots` places for containers, from 0 or where a page before
+    /// ended.
+    pub fn select(&self, selector: &Selector, from: u32, slots: u32, now: UnixMicros) -> ContainerPage {
+        let end = from.saturating_add(slots).min(self.queues.slots());
+        let meant = (from..end).filter_map(|at| {
+            let queue = self.queues.get(at).filter(|queue| selector.selects(&queue.container))?;
+            Some(self.row(at, queue, now))
+        });
+        ContainerPage { rows: meant.collect(), next: (end < self.queues.slots()).then_some(end) }
+    }
+
     /// One container.
     pub fn container(&self, container: &Container, now: UnixMicros) -> Option<ContainerRow> {
         let q = self.queues.find(container)?;
@@ -204,13 +223,16 @@ impl Scheduler {
                 None => Wait::Empty,
             };
         }
-        if queue.container.agent == Agent::Hold {
-            Wait::Held
-        } else if queue.flow == Flow::Suspended {
-            Wait::SuspendedByOperator
-        } else if !queue.flows() {
-            Wait::Suspended
-        } else if queue.connections == 0 && now < queue.paused_until {
+        match queue.rest(now) {
+            Rest::None => {}
+            Rest::Held => return Wait::Held,
+            Rest::Options => return Wait::Suspended,
+            Rest::Curfew { until } => return Wait::Curfew { until },
+            Rest::Operator { until } => {
+                return Wait::SuspendedByOperator { until: (until.0 < u64::MAX).then_some(until) };
+            }
+        }
+        if queue.connections == 0 && now < queue.paused_until {
             Wait::Paused { until: queue.paused_until }
         } else if let Some(wait) = Self::shared_wait(queue, now) {
             wait

@@ -22,7 +22,7 @@ impl RetryPolicy {
 
     /// When a message received at `received` is given up.
     pub fn expires(&self, received: UnixMicros) -> UnixMicros {
-        received.after(self.expiration)
+        received.after(self.age_max.map_or(self.expiration, |age| age.min(self.expiration)))
     }
 
     /// What follows the failure of attempt number `attempts` at `now`. `chance` is a random number.

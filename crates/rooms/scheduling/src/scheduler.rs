@@ -11,7 +11,7 @@ use crate::queue::Place;
 use crate::queues::Queues;
 use crate::resident::Residents;
 use crate::retry::Dice;
-use crate::{Flow, Limits, Permits, ResidentLimits};
+use crate::{Flow, Limits, Permits, ResidentLimits, Suspension};
 use foldhash::fast::RandomState;
 use message::{Container, Queued, UnixMicros};
 use std::collections::HashMap;
@@ -38,6 +38,8 @@ pub struct Scheduler {
     /// How many of `first` came since one of `further`.
     pub(crate) firsts_in_row: u32,
     pub(crate) permit: PermitState,
+    /// By an operator's word.
+    pub(crate) suspensions: Vec<Suspension>,
     /// Entries that are too old, of all containers.
     pub(crate) expired: Line,
     pub(crate) counts: Counts,
@@ -107,6 +109,7 @@ impl Scheduler {
             gates: HashMap::default(),
             firsts_in_row: 0,
             permit: PermitState::Unknown,
+            suspensions: vec![],
             expired: Line::EMPTY,
             counts: Counts::default(),
             scratch: Scratch::default(),
@@ -144,7 +147,11 @@ impl Scheduler {
         if self.entries.len() >= self.entries_max {
             return Err(QueueFull);
         }
+        let known = self.queues.len();
         let q = self.queues.find_or_add(container, limits, now);
+        if self.queues.len() > known && !self.suspensions.is_empty() {
+            self.queues[q].suspended_until = self.suspended_until(container, now);
+        }
         let keep = queued.attempts < self.queues[q].limits.resident_failures_max.max(1);
         let resident = match queued.message {
             Some(message) if keep => self.residents.keep(message),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Scopes, default, derived, section};
-use crate::value::{ConnectionRamp, HostName, Ipv6Use, NetworkSet, Percent, Rate, RetryLimit, Route};
+use crate::value::{ConnectionRamp, HostName, Ipv6Use, NetworkSet, Percent, Rate, RetryLimit, Route, WeekWindow};
 
 section! {
     /// How mail for a domain goes out, by a binding. Every option may stand in a `[domain."PATTERN"]`, in a binding, in a
@@ -45,6 +45,8 @@ section! {
         pipelining: bool = default("true");
         /// Whether delivery rests. Mail is accepted and waits.
         suspend: bool = default("false");
+        /// When delivery rests: mail is accepted and waits for the end of the window.
+        curfew: Vec<WeekWindow> = default("");
         /// Whether mail goes nowhere: it is accepted, logged as delivered, and gone. It comes before `route`.
         blackhole: bool = default("false");
         /// Networks that are never connected to, whatever the DNS says of them.
@@ -61,6 +63,9 @@ section! {
         max_retries: RetryLimit = default("auto");
         /// Mail that is older than this is returned.
         message_expiration: Duration = default("1d").range("1s", "365d");
+
+        /// Mail that is older than this is returned wherever it waits, also where its route holds it; 0s never does.
+        max_message_age: Duration = default("0s").range("0s", "3650d");
 
         /// How long a connection may take.
         connect_timeout: Duration = default("5m").range("10ms", "1h");

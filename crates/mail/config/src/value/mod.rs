@@ -16,6 +16,7 @@ mod network;
 mod rate;
 mod route;
 mod size;
+mod window;
 
 pub use address::{BindAddress, TcpAddress};
 pub use header::{HeaderName, HeaderTest, OptionalName};
@@ -29,6 +30,7 @@ pub use network::{Network, NetworkSet};
 pub use rate::Rate;
 pub use route::{LmtpTarget, RetryLimit, Route};
 pub use size::{Bytes, MemoryAmount, Percent};
+pub use window::{WeekWindow, closed_until};
 
 pub use crate::pattern::DomainSet;
 
