@@ -72,7 +72,7 @@ fn what_the_operator_suspends_rests_until_it_is_resumed() {
     assert!(why.contains("suspended by the operator until resumed"), "{why}");
     assert!(why.contains("looked at again: "), "{why}");
     assert!(queue(&site, &["resume", "all"]).contains("1 suspensions ended"));
-    assert!(within(PATIENCE, || sink.unique() == 3));
+    assert!(within(PATIENCE, || sink.arrivals().len() == 3), "{} arrived", sink.arrivals().len());
     queue(&site, &["suspend", "all", "--for", "2"]);
     let began = Instant::now();
     send(&server, 4);
@@ -84,7 +84,7 @@ fn what_the_operator_suspends_rests_until_it_is_resumed() {
 fn why_names_the_failure_and_the_option() {
     let (sink, closed) = (Sink::start(Manner::default()), free_port());
     let site = Site::new(&format!(
-        "[domain.\"dead.test\"]\nroute = \"smtp://127.0.0.1:{closed}\"\n\
+        "[domain.\"dead.test\"]\nroute = \"smtp://127.0.0.1:{closed}\"\nsuspend = false\n\
          [domain.\"held.test\"]\nroute = \"hold:\"\n\
          [domain.\"*\"]\nroute = \"smtp://127.0.0.1:{}\"\nsuspend = true\n",
         sink.port
@@ -102,7 +102,31 @@ fn why_names_the_failure_and_the_option() {
     assert!(else_.contains("suspended by its options (suspend of [domain.\"*\"])"), "{else_}");
     let json = site.tool_ok(&["queue", "--json", "--config", "posthaste.toml", "why", "else.test"]);
     assert!(json.contains("\"option\":\"suspend\"") && json.contains("\"section\":\"domain.\\\"*\\\"\""), "{json}");
-    let none = site.tool(&["queue", "--config", "posthaste.toml", "why", "nothing.example"]);
-    assert!(none.status.success() || String::from_utf8_lossy(&none.stderr).contains("no queue for"));
+    let none = site.tool(&["queue", "--config", "posthaste.toml", "why", "u@x@y"]);
+    assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("no queue for"), "{none:?}");
     assert_eq!(sink.sessions(), 0);
+}
+
+#[test]
+fn urgent_mail_overtakes_and_low_mail_moves_all_the_same() {
+    let sink = Sink::start(Manner::default());
+    let site = Site::new(&format!("[domain.\"*\"]\nroute = \"smtp://127.0.0.1:{}\"\nmax_connections = 1\n", sink.port))
+        .server("priority_header = [\"X-Class\"]");
+    let server = site.start();
+    queue(&site, &["suspend", "all"]);
+    let mut client = server.connect();
+    client.hello();
+    for (class, count) in [("low", 30), ("normal", 30), ("urgent", 30)] {
+        for n in 0..count {
+            let to = format!("{class}{n}@near.test");
+            assert_eq!(client.message("s@a.test", &[&to], &format!("X-Class: {class}\r\n\r\na")).unwrap().0, 250);
+        }
+    }
+    queue(&site, &["resume", "all"]);
+    assert!(within(PATIENCE, || sink.arrivals().len() == 90), "{} arrived", sink.arrivals().len());
+    let arrivals = sink.arrivals();
+    let place = |class: &str| arrivals.iter().rposition(|arrival| arrival.recipients[0].contains(class)).unwrap();
+    assert!(place("urgent") < 45, "thirty urgent ones are through at place {}", place("urgent"));
+    let early = arrivals[..45].iter().filter(|arrival| arrival.recipients[0].contains("low")).count();
+    assert!(early >= 2, "low mail has its share: {early} of 45");
 }

@@ -181,7 +181,10 @@ impl Operator {
         let selector = selector(domain, binding);
         self.server.suspend(&selector, span).await?;
         let end = span.map_or("until resumed".to_owned(), |span| format!("for {} s", span.as_secs()));
-        Ok(Answer::done(format!("{} is suspended {end}", selected(&selector)), json!({ "suspended": selected(&selector) })))
+        Ok(Answer::done(
+            format!("{} is suspended {end}", selected(&selector)),
+            json!({ "suspended": selected(&selector) }),
+        ))
     }
 
     async fn show(&self, domain: Option<&str>, limit: usize) -> Result<Answer, Failure> {

@@ -48,11 +48,8 @@ impl Server {
 
     /// The containers of a domain, or those that its route shares with others, and why they wait.
     pub(crate) async fn why(&self, domain: &str, binding: Option<&str>) -> Result<Vec<Explained>, Failure> {
-        let selector = |domain: &str| Selector {
-            domain: Some(domain.into()),
-            binding: binding.map(Arc::from),
-            group: None,
-        };
+        let selector =
+            |domain: &str| Selector { domain: Some(domain.into()), binding: binding.map(Arc::from), group: None };
         let mut rows = self.select(&selector(domain)).await?;
         if rows.is_empty()
             && let Some(name) = self.container_of(domain).await?
@@ -74,11 +71,9 @@ impl Server {
     async fn container_of(&self, domain: &str) -> Result<Option<String>, Failure> {
         let Ok(address) = Address::new("postmaster", domain) else { return Ok(None) };
         let names = self
-            .ask_all(move |shard| {
-                match shard.generation.borrow_mut().router.route(&address, EgressId::default()) {
-                    Routed::To(container) => Some(container.name.to_string()),
-                    Routed::Refused(_) => None,
-                }
+            .ask_all(move |shard| match shard.generation.borrow_mut().router.route(&address, EgressId::default()) {
+                Routed::To(container) => Some(container.name.to_string()),
+                Routed::Refused(_) => None,
             })
             .await?;
         Ok(names.into_iter().flatten().next())

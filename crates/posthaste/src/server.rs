@@ -428,6 +428,8 @@ fn recover(
                         attempts: recipient.attempts,
                         received: found.message.reception.at,
                         not_before: recipient.not_before,
+                        // Known when its message has been looked at.
+                        priority: message::Priority::Normal,
                         message: None,
                     },
                 ));

@@ -173,6 +173,7 @@ impl Shard {
                 attempts: 0,
                 received: message.reception.at,
                 not_before: UnixMicros(0),
+                priority: marks.priority(),
                 message: Some(message.clone()),
             };
             self.hand(routed, message, queued);
@@ -184,13 +185,13 @@ impl Shard {
     pub(crate) fn recovered(self: &Rc<Self>, message: &Arc<Message>, queued: Queued) {
         if let Some(marks) = self.marks(message) {
             let routed = self.route(message, queued.recipient, &marks);
-            return self.hand(routed, message, queued);
+            return self.hand(routed, message, Queued { priority: marks.priority(), ..queued });
         }
         let (shard, message) = (self.clone(), message.clone());
         let reading = async move {
             if let Some(marks) = shard.read_marks(&message, queued.key).await {
                 let routed = shard.route(&message, queued.recipient, &marks);
-                shard.hand(routed, &message, queued);
+                shard.hand(routed, &message, Queued { priority: marks.priority(), ..queued });
                 shard.ring();
             }
         };

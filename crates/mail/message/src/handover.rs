@@ -150,6 +150,40 @@ pub enum Routed {
     Refused(Reply),
 }
 
+/// Which mail of a queue goes before other mail of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// What somebody waits for now.
+    Urgent,
+    /// Before the rest.
+    High,
+    /// The rest.
+    #[default]
+    Normal,
+    /// Behind the rest.
+    Low,
+}
+
+impl Priority {
+    /// All, the first to go first.
+    pub const ALL: [Self; 4] = [Self::Urgent, Self::High, Self::Normal, Self::Low];
+
+    /// Reads `urgent`, `high`, `normal` or `low`, in any case.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.word().eq_ignore_ascii_case(word))
+    }
+
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Urgent => "urgent",
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+}
+
 /// A recipient as it enters a queue.
 #[derive(Clone, Debug)]
 pub struct Queued {
@@ -165,6 +199,8 @@ pub struct Queued {
     pub received: UnixMicros,
     /// Do not try before; zero: at once.
     pub not_before: UnixMicros,
+    /// Its place among others of the queue.
+    pub priority: Priority,
     /// The message itself while it stays in memory.
     pub message: Option<Arc<Message>>,
 }

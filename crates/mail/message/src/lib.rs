@@ -31,7 +31,7 @@ pub use codec::{DecodeError, MetaDecoder, decode_meta, encode_meta};
 pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, Utf8};
 pub use event::{Attempt, Event, EventSink, Rejection};
 pub use handover::{
-    Agent, Attempted, Closing, Container, Dial, Host, Lease, LeasedRecipient, Outcome, Queued, Routed, Spool,
+    Agent, Attempted, Closing, Container, Dial, Host, Lease, LeasedRecipient, Outcome, Priority, Queued, Routed, Spool,
     SpoolStream, StoreError, StoreKey, Verdict, Work,
 };
 pub use id::{IdSource, LegacyId, MessageId};

@@ -8,7 +8,7 @@
 use crate::domain::canonical_name;
 use config::{Config, DEFAULT_BINDING, DomainSet};
 use foldhash::fast::{FixedState, RandomState};
-use message::{Address, Content, Message, MessageId};
+use message::{Address, Content, Message, MessageId, Priority};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -46,6 +46,8 @@ pub struct Chooser {
     /// Header fields that rules ask for; the one that names the tenant is the first, if any rule asks for tenants.
     fields: Vec<Box<str>>,
     has_tenants: bool,
+    /// Places in `fields` of those that name the priority, the first of which counts.
+    priority_fields: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,15 @@ pub struct Marks {
     sender: Box<str>,
     tenant: Box<str>,
     fields: SmallVec<[Option<Box<str>>; 2]>,
+    priority: Priority,
     chance: u64,
+}
+
+impl Marks {
+    /// The priority that the message asks for.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
 }
 
 impl Default for Chooser {
@@ -86,6 +96,7 @@ impl Default for Chooser {
             general: vec![],
             fields: vec![],
             has_tenants: false,
+            priority_fields: vec![],
         }
     }
 }
@@ -98,6 +109,7 @@ impl Chooser {
             chooser.has_tenants = true;
             chooser.fields.push((&*config.server.tenant_header).into());
         }
+        chooser.priority_fields = config.server.priority_header.iter().map(|name| chooser.field(name)).collect();
         for (number, egress) in (0..).zip(&config.egress) {
             let header = egress.header.iter().map(|test| (chooser.field(&test.name), test.value.clone())).collect();
             let target = match (&egress.binding.0, &egress.binding_group.0) {
@@ -163,7 +175,7 @@ impl Chooser {
         }
     }
 
-    /// Whether any rule asks for header fields, so that [`Chooser::marks`] needs the head of a message.
+    /// Whether header fields are asked for, so that [`Chooser::marks`] needs the head of a message.
     pub fn reads_head(&self) -> bool {
         !self.fields.is_empty()
     }
@@ -176,7 +188,7 @@ impl Chooser {
     /// What a message says of itself. `head` is the beginning of its content, see [`head`]; without it no header field
     /// is found.
     pub fn marks(&self, message: &Message, head: &[u8]) -> Marks {
-        if self.rules.is_empty() {
+        if self.rules.is_empty() && self.fields.is_empty() {
             return Marks::default();
         }
         let sender: Box<str> = message.envelope.sender.as_ref().map_or(Cow::Borrowed(""), folded_domain).into();
@@ -185,7 +197,9 @@ impl Chooser {
             Some(Some(named)) if self.has_tenants && !named.is_empty() => named.to_ascii_lowercase().into(),
             _ => sender.clone(),
         };
-        Marks { sender, tenant, fields, chance: chance(message.id) }
+        let named = self.priority_fields.iter().find_map(|&place| fields.get(place)?.as_deref());
+        let priority = named.and_then(Priority::parse).unwrap_or_default();
+        Marks { sender, tenant, fields, priority, chance: chance(message.id) }
     }
 
     /// By which identity mail with these marks leaves for a recipient.

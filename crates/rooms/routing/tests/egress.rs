@@ -2,8 +2,8 @@
 
 use config::Config;
 use message::{
-    Address, BodyType, Content, Dots, Envelope, Message, MessageId, Protocol, Reception, Recipient, Routed, UnixMicros,
-    Utf8,
+    Address, BodyType, Content, Dots, Envelope, Message, MessageId, Priority, Protocol, Reception, Recipient, Routed,
+    UnixMicros, Utf8,
 };
 use routing::{Router, head};
 use std::collections::HashMap;
@@ -151,4 +151,17 @@ fn ten_thousand_senders_are_found_without_a_walk() {
     }
     // A walk over all sections would take hundreds of microseconds each; the bound is generous for a busy machine.
     assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_header_field_names_the_priority() {
+    let text = "[server]\npriority_header = [\"X-Class\", \"X-Priority-Class\"]\n";
+    let router = router(text);
+    assert!(router.reads_head());
+    let priority = |content: &str| router.marks(&message(1, "a.test", content), content.as_bytes()).priority();
+    assert_eq!(priority("X-Class: URGENT\r\n\r\n"), Priority::Urgent);
+    assert_eq!(priority("X-Priority-Class: low\r\nX-Class: high\r\n\r\n"), Priority::High, "the first of the list");
+    assert_eq!(priority("X-Priority-Class: low\r\n\r\n"), Priority::Low);
+    assert_eq!(priority("X-Class: 1\r\n\r\n"), Priority::Normal);
+    assert_eq!(priority("Subject: x\r\n\r\nX-Class: low\r\n"), Priority::Normal);
 }

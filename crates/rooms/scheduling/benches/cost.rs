@@ -25,7 +25,16 @@ fn container(n: usize) -> Arc<Container> {
 
 fn queued(n: u64, not_before: UnixMicros) -> Queued {
     let (key, id) = (StoreKey(n), MessageId(u128::from(n)));
-    Queued { key, id, recipient: 0, attempts: 0, received: START, not_before, message: None }
+    Queued {
+        key,
+        id,
+        recipient: 0,
+        attempts: 0,
+        received: START,
+        not_before,
+        priority: message::Priority::Normal,
+        message: None,
+    }
 }
 
 fn limits() -> Arc<Limits> {

@@ -4,7 +4,7 @@
 //! chunk's worth of room is free elsewhere. Everything else about a recipient stays in the spool.
 
 use crate::line::{Linked, Links, NONE};
-use message::{MessageId, StoreKey, UnixMicros};
+use message::{MessageId, Priority, StoreKey, UnixMicros};
 use std::ops::{Index, IndexMut};
 
 const CHUNK_SLOTS: usize = 1024;
@@ -35,6 +35,7 @@ pub(crate) struct Entry {
     pub(crate) attempts: u16,
     /// Shortest way to a missing subtree, while delayed.
     pub(crate) rank: u8,
+    pub(crate) priority: Priority,
     pub(crate) state: State,
 }
 
@@ -88,6 +89,7 @@ impl Entry {
             recipient: 0,
             attempts: 0,
             rank: 0,
+            priority: Priority::Normal,
             state: State::Free,
         }
     }

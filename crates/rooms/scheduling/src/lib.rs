@@ -28,6 +28,7 @@
 //! | a container without mail | about 250 octets, gone after a minute |
 //! | one call of [`message::Work::poll_dial`] | 16 containers, 256 entries each |
 
+mod active;
 mod agenda;
 mod delayed;
 mod dialling;

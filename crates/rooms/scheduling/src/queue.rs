@@ -3,8 +3,9 @@
 //! The scheduler owns it; nothing here reaches other containers. Times at which it wants to be looked after are
 //! microseconds since the epoch, `u64::MAX` is never.
 
+use crate::active::Active;
 use crate::delayed::Delayed;
-use crate::line::{Line, Links, NONE};
+use crate::line::{Links, NONE};
 use crate::{Flow, Limits, Ramp, Throttle};
 use config::closed_until;
 use message::{Agent, Closing, Container, UnixMicros};
@@ -29,7 +30,7 @@ pub(crate) struct Queue {
     pub(crate) limits: Arc<Limits>,
     /// Tells this container from others that had or will have its slot.
     pub(crate) serial: u32,
-    pub(crate) active: Line,
+    pub(crate) active: Active,
     pub(crate) delayed: Delayed,
     /// Delayed entries that the operator sent on their way before their time.
     pub(crate) flushed: Delayed,
@@ -109,7 +110,7 @@ impl Queue {
             container,
             limits,
             serial: 0,
-            active: Line::EMPTY,
+            active: Active::EMPTY,
             delayed: Delayed::EMPTY,
             flushed: Delayed::EMPTY,
             delayed_len: 0,

@@ -264,14 +264,14 @@ impl Scheduler {
             .or_else(at_gate)
     }
 
-    /// Up to `limit` recipients of a container in the order in which their turn comes: active ones, then delayed ones.
+    /// Up to `limit` recipients of a container: active ones by priority, then delayed ones, each in their order.
     pub fn entries(&self, container: &Container, limit: usize) -> Vec<EntryRow> {
         let mut rows = vec![];
         let Some(queue) = self.queues.find(container).and_then(|q| self.queues.get(q)) else { return rows };
-        let mut at = queue.active.head();
+        let mut at = queue.active.first();
         while at != NONE && rows.len() < limit {
             rows.push(self.entry_row(at));
-            at = self.entries[at].links.behind;
+            at = queue.active.next(&self.entries, at);
         }
         for delayed in [queue.flushed, queue.delayed] {
             let order = delayed.iter_first(&self.entries, limit - rows.len());

@@ -159,6 +159,7 @@ impl Scheduler {
         };
         let index = self.entries.insert(Entry {
             recipient: queued.recipient,
+            priority: queued.priority,
             attempts: queued.attempts,
             resident,
             state: State::Active,
@@ -220,6 +221,7 @@ impl Scheduler {
             let Some(index) = self.take_any(q) else { break };
             let entry = self.entries[index];
             taken.push(Queued {
+                priority: entry.priority,
                 key: entry.key,
                 id: entry.id(),
                 recipient: entry.recipient,
@@ -271,7 +273,7 @@ impl Scheduler {
     pub(crate) fn leave_active(&mut self, q: u32, index: u32) {
         let queue = &mut self.queues[q];
         if queue.sweep.cursor == index {
-            queue.sweep.cursor = self.entries[index].links.behind;
+            queue.sweep.cursor = queue.active.next(&self.entries, index);
         }
         queue.active.remove(&mut self.entries, index);
         self.counts.active -= 1;

@@ -141,14 +141,14 @@ impl Scheduler {
             if queue.sweep_at(now) > now {
                 return;
             }
-            queue.sweep = Sweep { cursor: queue.active.head(), ..Sweep::IDLE };
+            queue.sweep = Sweep { cursor: queue.active.first(), ..Sweep::IDLE };
         }
         for _ in 0..limit {
             let at = self.queues[q].sweep.cursor;
             if at == NONE {
                 break;
             }
-            let (received, behind) = (self.entries[at].received, self.entries[at].links.behind);
+            let (received, behind) = (self.entries[at].received, self.queues[q].active.next(&self.entries, at));
             if self.queues[q].expires(received) <= now {
                 self.leave_active(q, at);
                 self.expire(q, at);

@@ -128,7 +128,10 @@ fn held_and_suspended_mail_gets_no_connection() {
     clockwork.wait(100);
     assert!(clockwork.settle().is_empty());
     let wait = |clockwork: &Clockwork, site: &_| clockwork.scheduler.container(site, clockwork.now).unwrap().wait;
-    assert_eq!((wait(&clockwork, &held), wait(&clockwork, &stopped)), (Wait::Held, Wait::SuspendedByOperator { until: None }));
+    assert_eq!(
+        (wait(&clockwork, &held), wait(&clockwork, &stopped)),
+        (Wait::Held, Wait::SuspendedByOperator { until: None })
+    );
     clockwork.scheduler.set_flow(&stopped, Flow::Flowing, clockwork.now);
     assert_eq!(clockwork.settle().len(), 1);
     assert_eq!(clockwork.scheduler.withdraw(&held, 9, clockwork.now).len(), 2);

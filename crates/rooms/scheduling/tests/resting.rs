@@ -81,7 +81,10 @@ fn a_curfew_rests_and_wakes_by_itself() {
     let dials = clockwork.settle();
     assert_eq!(dials.len(), 1);
     clockwork.wait(23 * 3600 + 30 * 60 + 1);
-    assert!(clockwork.scheduler.lease(dials[0].connection, 9, clockwork.now).is_none(), "an open connection rests, too");
+    assert!(
+        clockwork.scheduler.lease(dials[0].connection, 9, clockwork.now).is_none(),
+        "an open connection rests, too"
+    );
 }
 
 /// Turns until the recipients of the one message are reported as expired; says when.

@@ -49,6 +49,7 @@ impl House {
             attempts: 0,
             received: self.now,
             not_before: UnixMicros(0),
+            priority: message::Priority::Normal,
             message: None,
         };
         self.loops[at].enqueue(container, queued, self.now, |_| limits.clone()).expect("room");

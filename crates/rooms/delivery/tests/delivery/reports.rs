@@ -184,6 +184,7 @@ fn what_routing_refused_is_reported() {
             attempts: 0,
             received: UnixMicros(0),
             not_before: UnixMicros(0),
+            priority: message::Priority::Normal,
             message: None,
         };
         bench.delivery.refuse(refused, queued, Reply::new(550, "5.1.2 [internal] no route"));

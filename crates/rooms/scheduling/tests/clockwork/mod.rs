@@ -44,6 +44,7 @@ impl Clockwork {
             attempts: 0,
             received: self.now,
             not_before: UnixMicros(0),
+            priority: message::Priority::Normal,
             message: None,
         }
     }
