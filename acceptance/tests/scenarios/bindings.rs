@@ -77,6 +77,8 @@ fn a_source_that_is_not_this_machines_is_left_aside() {
     assert!(within(PATIENCE, || sink.arrivals().len() == 10), "{} arrived", sink.arrivals().len());
     assert!(sink.arrivals().iter().all(|arrival| arrival.peer.to_string() == "127.0.4.1"));
     assert!(!site.log("mainlog.ec").contains("@T@"), "no attempt failed: {}", site.log("mainlog.ec"));
+    let sources = site.tool_ok(&["console", "--config", "posthaste.toml", "sources"]);
+    assert!(sources.contains("192.0.2.77") && sources.contains("left aside for"), "{sources}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::server::Server;
 use crate::why::{self, wait};
 use crate::{run, suppressing, suppression_desk};
 use console::{Answer, Command, Commands};
+use delivery::SourceRow;
 use message::UnixMicros;
 use scheduling::{ContainerRow, EntryPlace, EntryRow, Selector, Summary, Suspension};
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ const TABLE: &[Command] = &[
     },
     Command { usage: "queue resume DOMAIN|all [BINDING|all]", about: "Ends suspensions by an operator." },
     Command { usage: "queue suspensions", about: "What rests by an operator's word." },
+    Command { usage: "sources", about: "Source addresses that fail, and how long each is left aside." },
     Command { usage: "threads stats", about: "The thread pools." },
     Command { usage: "pool resize NAME THREADS [BACKLOG]", about: "Changes a pool while it runs." },
     Command { usage: "memory", about: "Memory by type, and of the process." },
@@ -129,6 +131,7 @@ impl Operator {
                 Answer::done(format!("{ended} suspensions ended"), json!({ "suspensions": ended }))
             }
             ["queue", "suspensions"] => suspensions(&self.server.suspensions().await?),
+            ["sources"] => sources(&self.server.sources().await?),
             ["threads", "stats"] => self.server.threads(),
             ["pool", "resize", name, rest @ ..] => self.resize(name, rest),
             ["memory"] => self.server.memory(),
@@ -256,6 +259,18 @@ fn suspensions(all: &[Suspension]) -> Answer {
     let value = all.iter().map(|suspension| {
         let Selector { domain, binding, .. } = &suspension.selector;
         json!({ "domain": domain.as_deref(), "binding": binding.as_deref(), "until": until(suspension) })
+    });
+    Answer::done(all.iter().map(line).collect::<Vec<_>>().join("\n"), Value::Array(value.collect()))
+}
+
+fn sources(all: &[(usize, SourceRow)]) -> Answer {
+    let aside = |row: &SourceRow| row.aside_for.map(|left| left.as_secs() + 1);
+    let line = |(index, row): &(usize, SourceRow)| {
+        let state = aside(row).map_or("in use".into(), |seconds| format!("left aside for {seconds} s"));
+        format!("loop {index} {}: {} failures in a row, {state}", row.address, row.failures)
+    };
+    let value = all.iter().map(|(index, row)| {
+        json!({ "loop": index, "address": row.address.to_string(), "failures": row.failures, "aside_s": aside(row) })
     });
     Answer::done(all.iter().map(line).collect::<Vec<_>>().join("\n"), Value::Array(value.collect()))
 }

@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use crate::server::Server;
 use crate::shard::Shard;
-use delivery::LastFailure;
+use delivery::{LastFailure, SourceRow};
 use engine::TaskKind;
 use message::{Address, Routed, UnixMicros};
 use routing::EgressId;
@@ -105,6 +105,12 @@ impl Server {
             })
             .await?;
         Ok(ended.into_iter().max().unwrap_or(0))
+    }
+
+    /// Source addresses that have failed since they last worked, of each loop.
+    pub(crate) async fn sources(&self) -> Result<Vec<(usize, SourceRow)>, Failure> {
+        let all = self.ask_all(|shard| (shard.context.index(), shard.sources())).await?;
+        Ok(all.into_iter().flat_map(|(index, rows)| rows.into_iter().map(move |row| (index, row))).collect())
     }
 
     /// What rests by an operator's word.

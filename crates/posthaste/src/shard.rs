@@ -132,6 +132,11 @@ impl Shard {
         self.delivery()?.last_failure(container)
     }
 
+    /// Source addresses that have failed since they last worked.
+    pub(crate) fn sources(&self) -> Vec<delivery::SourceRow> {
+        self.delivery().map(|delivery| delivery.sources()).unwrap_or_default()
+    }
+
     fn work_came(&self) {
         if let Some(delivery) = self.delivery() {
             delivery.work_came();
