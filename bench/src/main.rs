@@ -5,6 +5,7 @@
 
 mod backlog;
 mod calls;
+mod classify;
 mod figure;
 mod journal;
 mod kit;
@@ -41,6 +42,7 @@ const BENCHES: &[(&str, &str, Bench)] = &[
     ("backlog", "memory of N queued messages (default 1,000,000), restart to first delivery", backlog::backlog),
     ("outbound", "memory of 5,000 connections to a tarpit", outbound::outbound),
     ("calls", "system calls of a relayed message", calls::calls),
+    ("classify", "bounce classes: replies/s of one core over real replies, and of the worst ones", classify::classify),
 ];
 
 const USAGE: &str = "bench list | NAME [--json] [--peers postfix,exim,kumomta] [--n N]";

@@ -22,6 +22,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("policy", &["message"]),
     ("config", &["message"]),
     ("shaping", &["message"]),
+    ("bounce", &["message"]),
     ("resolver", &["engine", "message", "policy"]),
     ("console", &[]),
     ("suppression", &["message", "policy"]),
@@ -30,7 +31,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("routing", &["config", "message", "policy"]),
     ("scheduling", &["config", "fabric", "message"]),
     ("delivery", &["config", "engine", "fabric", "message", "policy", "smtp"]),
-    ("record", &["message"]),
+    ("record", &["bounce", "message"]),
 ];
 
 /// Crates at the top, free to use all others.

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bindings;
+mod bounces;
 mod command_line;
 mod demo;
 mod drain_and_reload;

@@ -75,6 +75,63 @@ pub(crate) enum Command {
     },
     /// Inject a message by SMTP
     Send(SendArgs),
+    /// Classify replies and messages that came back; needs no server
+    Bounce {
+        #[command(subcommand)]
+        command: BounceCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BounceCommand {
+    /// The class of a reply, and the rule it follows from
+    Test {
+        /// The reply: "550 5.1.1 user unknown"; `\n` separates its lines
+        reply: String,
+        /// The recipient's domain
+        #[arg(long, value_name = "D", default_value = "")]
+        domain: String,
+        /// The name of the host that said it
+        #[arg(long, value_name = "HOST", default_value = "")]
+        host: String,
+        /// Where it was said: banner, ehlo, tls, mail, rcpt, data, content, report, …
+        #[arg(long, value_name = "PHASE")]
+        phase: Option<String>,
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
+    /// What a message that came back is: for each recipient action, status, class, who it was, and why
+    Classify {
+        /// The message; `-` is standard input
+        file: PathBuf,
+        /// The envelope recipient it came to
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<String>,
+        /// A file with a key of the marks; may be repeated
+        #[arg(long, value_name = "FILE")]
+        key: Vec<PathBuf>,
+        /// The header field of the marks, if it is another
+        #[arg(long, value_name = "NAME")]
+        header: Option<String>,
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
+    /// Validate a rule file: faults with their position and what would be right; exit 1 if there are any
+    Check {
+        /// The rule file
+        file: PathBuf,
+    },
+}
+
+/// With which rules to classify.
+#[derive(Debug, Args)]
+pub(crate) struct RulesArgs {
+    /// A rule file, asked before the built-in rules
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rules: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which server to talk to.

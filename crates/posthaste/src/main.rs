@@ -1,6 +1,7 @@
 //! The mail transfer agent: command line and composition. No logic of mail lives here; rooms have it.
 
 mod allocator;
+mod bounces;
 mod cli;
 mod demo;
 mod dialogue;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Shaping { command } => shaping_tools::run(&command),
         Command::Suppression { server, command } => suppression_tools::suppression(&server, &command),
         Command::Send(args) => send::send(&args),
+        Command::Bounce { command } => bounces::bounce(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
