@@ -93,8 +93,8 @@ impl Server {
         prepare_folders(&config)?;
         let count = loop_count(&config);
         let (store, seats, recovered) = store::open(&config, count)?;
-        let logs =
-            LogWriters::open(log_specs(&config)).map_err(|error| Failure::caused("cannot open a log", &error))?;
+        let logs = LogWriters::open(log_specs(&config), Arc::new(bounce::Classifier::new()))
+            .map_err(|error| Failure::caused("cannot open a log", &error))?;
         let (gauges, accounts) = (Gauges::new(), Accounts::new());
         let (suppression, suppression_writer) = Suppression::open(&config)?;
         let (common, driver, monitor) = common(&config, &gauges, &accounts, options.observer, suppression)?;

@@ -2,9 +2,9 @@
 //!
 //! Common prefix: timestamp, message id, batch id, connection id, type. Fields are separated by `@`.
 
-use crate::class::classify;
 use crate::recorder::Timestamps;
 use crate::row::{Moment, Row};
+use bounce::{Classifier, Said};
 use message::{Address, Container, Event, Message, MessageId, Reply};
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ fn failure(out: &mut Vec<u8>, attempt: &message::Attempt<'_>, reply: &Reply, kin
 }
 
 /// Appends the bounce log's row of `event`, if it has one: B for a failure for good, T for one for now.
-pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps) {
+pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps, classifier: &Classifier) {
     let (attempt, reply, kind) = match event {
         Event::Permanent { attempt, reply } => (attempt, reply, "B"),
         Event::Transient { attempt, reply } => (attempt, reply, "T"),
@@ -112,6 +112,7 @@ pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Times
     };
     let (local, domain) = recipient(attempt.message, attempt.recipient);
     let (from_local, from_domain) = parts(attempt.message.envelope.sender.as_ref());
+    let class = classifier.classify(&Said::reply(reply, attempt.stage, domain)).class;
     attempt_prefix(out, attempt, kind, timestamps)
         .text(local)
         .text(domain)
@@ -120,7 +121,7 @@ pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Times
         .text(group(Some(attempt.container)))
         .text(&attempt.container.binding)
         .field(attempt.stage.number())
-        .field(classify(reply).code())
+        .field(class.number())
         .field(attempt.message.size())
         .ip(attempt.peer)
         .last(reply);

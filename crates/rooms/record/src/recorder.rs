@@ -2,8 +2,10 @@
 
 use crate::writer::Inlet;
 use crate::{ec, reject};
+use bounce::Classifier;
 use message::{Event, EventSink};
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The layout of a log's rows.
@@ -109,10 +111,11 @@ struct Log {
 /// Formats the events of one loop. Call [`Recorder::flush`] a few times a second.
 pub struct Recorder {
     logs: RefCell<Vec<Log>>,
+    classifier: Arc<Classifier>,
 }
 
 impl Recorder {
-    pub(crate) fn new<'a>(logs: impl Iterator<Item = (&'a LogSpec, Inlet)>) -> Self {
+    pub(crate) fn new<'a>(logs: impl Iterator<Item = (&'a LogSpec, Inlet)>, classifier: Arc<Classifier>) -> Self {
         let logs = logs.map(|(&LogSpec { format, timestamps, kinds, .. }, inlet)| Log {
             format,
             timestamps,
@@ -121,7 +124,7 @@ impl Recorder {
             rows: 0,
             inlet,
         });
-        Self { logs: RefCell::new(logs.collect()) }
+        Self { logs: RefCell::new(logs.collect()), classifier }
     }
 
     /// Hands over what has gathered.
@@ -139,7 +142,7 @@ impl EventSink for Recorder {
             }
             match log.format {
                 RowFormat::Ec => ec::main_row(&mut log.buffer, event, log.timestamps),
-                RowFormat::Bounce => ec::bounce_row(&mut log.buffer, event, log.timestamps),
+                RowFormat::Bounce => ec::bounce_row(&mut log.buffer, event, log.timestamps, &self.classifier),
                 RowFormat::Reject => reject::reject_row(&mut log.buffer, event, log.timestamps),
             }
             log.rows += u32::from(log.buffer.len() > before);

@@ -2,6 +2,7 @@
 
 use crate::recorder::{BUFFER_BYTES, LogSpec, Recorder, RowFormat, Timestamps};
 use crate::row::Moment;
+use bounce::Classifier;
 use message::UnixMicros;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -94,14 +95,15 @@ struct Log {
 /// All writers. Drop it after the recorders: it waits until their last rows are written.
 pub struct LogWriters {
     logs: Vec<Log>,
+    classifier: Arc<Classifier>,
 }
 
 impl LogWriters {
-    /// Opens the files and starts a thread for each.
+    /// Opens the files and starts a thread for each. The classifier gives the rows of bounce logs their class.
     ///
     /// # Errors
     /// The first file that cannot be opened.
-    pub fn open(specs: Vec<LogSpec>) -> Result<Self, LogOpenError> {
+    pub fn open(specs: Vec<LogSpec>, classifier: Arc<Classifier>) -> Result<Self, LogOpenError> {
         let mut logs = Vec::with_capacity(specs.len());
         for spec in specs {
             let failed = |source| LogOpenError { name: spec.name.clone(), path: spec.path.clone(), source };
@@ -115,7 +117,7 @@ impl LogWriters {
                 .map_err(failed)?;
             logs.push(Log { spec, sender: Some(sender), shared, thread: Some(thread) });
         }
-        Ok(Self { logs })
+        Ok(Self { logs, classifier })
     }
 
     /// A loop's end of all logs.
@@ -124,7 +126,7 @@ impl LogWriters {
             let sender = log.sender.clone()?;
             Some((&log.spec, Inlet { sender, shared: log.shared.clone() }))
         });
-        Recorder::new(logs)
+        Recorder::new(logs, self.classifier.clone())
     }
 
     /// Asks every writer to open its file anew, within a quarter of a second: after the file was moved away.

@@ -8,6 +8,13 @@ use message::{
 };
 use proptest::prelude::*;
 use record::{LogSpec, LogWriters, RowFormat, parse_bounce, parse_ec};
+use std::sync::{Arc, OnceLock};
+
+/// Compiled once for all cases.
+fn classifier() -> Arc<bounce::Classifier> {
+    static CLASSIFIER: OnceLock<Arc<bounce::Classifier>> = OnceLock::new();
+    CLASSIFIER.get_or_init(|| Arc::new(bounce::Classifier::new())).clone()
+}
 
 fn message(local: &str, sender: Option<Address>, protocol: Protocol) -> Message {
     let recipient = |address| Recipient { address, notify: Notify::Unset, orcpt: None };
@@ -52,7 +59,7 @@ fn written(events: &[Event<'_>]) -> [String; 3] {
     let folder = tempfile::tempdir().unwrap();
     let spec = |name: &str, format| LogSpec::new(name, format, folder.path().join(name));
     let specs = vec![spec("main", RowFormat::Ec), spec("bounce", RowFormat::Bounce), spec("reject", RowFormat::Reject)];
-    let writers = LogWriters::open(specs).unwrap();
+    let writers = LogWriters::open(specs, classifier()).unwrap();
     let recorder = writers.recorder();
     events.iter().for_each(|event| recorder.event(event));
     drop(recorder);

@@ -6,6 +6,7 @@ use record::{LogSpec, LogWriters, RowFormat};
 use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn refusal() -> Event<'static> {
@@ -24,8 +25,12 @@ fn refusal() -> Event<'static> {
     })
 }
 
+fn classifier() -> Arc<bounce::Classifier> {
+    Arc::new(bounce::Classifier::new())
+}
+
 fn open(path: &Path) -> LogWriters {
-    LogWriters::open(vec![LogSpec::new("r", RowFormat::Reject, path.into())]).unwrap()
+    LogWriters::open(vec![LogSpec::new("r", RowFormat::Reject, path.into())], classifier()).unwrap()
 }
 
 fn until(what: impl Fn() -> bool) {
@@ -94,7 +99,7 @@ fn reopening_begins_a_new_file() {
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
     let spec = LogSpec::new("main", RowFormat::Ec, "/proc/none/mainlog".into());
-    let Err(error) = LogWriters::open(vec![spec]) else { panic!("opened") };
+    let Err(error) = LogWriters::open(vec![spec], classifier()) else { panic!("opened") };
     assert_eq!(error.to_string(), "[log.main] path: cannot open /proc/none/mainlog for appending");
 }
 
@@ -106,12 +111,12 @@ fn heartbeats_come_at_their_interval_and_times_can_be_fine() {
         timestamps,
         ..LogSpec::new(name, format, folder.path().join(name))
     };
-    let writers = LogWriters::open(vec![
+    let specs = vec![
         spec("main", RowFormat::Ec, record::Timestamps::Seconds),
         spec("bounce", RowFormat::Bounce, record::Timestamps::Micros),
         spec("reject", RowFormat::Reject, record::Timestamps::Seconds),
-    ])
-    .unwrap();
+    ];
+    let writers = LogWriters::open(specs, classifier()).unwrap();
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     until(|| ["main", "bounce", "reject"].iter().all(|name| !read(name).is_empty()));
     drop(writers);
