@@ -293,6 +293,6 @@ pub(crate) fn codes_in(text: &str) -> (Option<u16>, Option<Enhanced>) {
     };
     let status = words().filter_map(Enhanced::parse).find(|status| status.0 != 2);
     let code = |word: &str| word.len() == 3 && word.bytes().all(|digit| digit.is_ascii_digit());
-    let code = words().filter(|word| code(word)).filter_map(|word| word.parse().ok());
-    (code.filter(|code| (400..600).contains(code)).next(), status)
+    let mut code = words().filter(|word| code(word)).filter_map(|word| word.parse().ok());
+    (code.find(|code| (400..600).contains(code)), status)
 }

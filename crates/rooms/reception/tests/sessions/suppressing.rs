@@ -14,7 +14,7 @@ fn a_suppressed_recipient_is_refused_and_the_others_are_not() {
     let house = house("action = \"reject\"");
     let mut client = house.greeted();
     client.codes("MAIL FROM:<a@example.net>\r\n", 1);
-    client.send("RCPT TO:<suppressed@example.org>\r\n".to_owned());
+    client.send("RCPT TO:<suppressed@example.org>\r\n");
     assert_eq!(client.reply(), "550 5.1.0 recipient address is suppressed");
     assert_eq!(client.codes("RCPT TO:<other@example.org>\r\nDATA\r\n.\r\n", 3), [250, 354, 250]);
     assert_eq!(house.messages()[0].envelope.recipients.len(), 1);
@@ -44,6 +44,6 @@ fn a_stranger_learns_nothing_of_addresses_it_may_not_send_to() {
     let house = House::build(config("", "relay_from = []\n[suppression]\naction = \"reject\""), Plan::default());
     let mut client = house.greeted();
     client.codes("MAIL FROM:<a@example.net>\r\n", 1);
-    client.send("RCPT TO:<suppressed@example.org>\r\n".to_owned());
+    client.send("RCPT TO:<suppressed@example.org>\r\n");
     assert_eq!(client.reply(), "550 5.7.1 relaying denied");
 }
