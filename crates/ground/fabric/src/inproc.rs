@@ -503,6 +503,10 @@ impl Connector for Meeting {
 
 impl Drop for Meeting {
     fn drop(&mut self) {
+        // The other end has met one that will not be taken any more: we close, and did not die.
+        if let Some(mut link) = self.met.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            link.outlet.finish();
+        }
         let mut table = INPROC.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(names) = table.as_mut() else { return };
         if let Some(waiting) = names.get_mut(&self.name) {
