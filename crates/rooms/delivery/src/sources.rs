@@ -1,7 +1,7 @@
 //! The source addresses of a loop: which is used next, and which are left aside because they do not work. Asked by
 //! `host` for each connection; it never looks at the machine's interfaces, only at what became of connections.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -39,7 +39,9 @@ pub struct SourceRow {
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     states: RefCell<HashMap<IpAddr, State>>,
-    turn: Cell<usize>,
+    /// Whose turn it is in each list, by its first address: with one turn for all, two bindings whose connections
+    /// alternate would each keep to one address.
+    turns: RefCell<HashMap<IpAddr, usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -60,14 +62,24 @@ impl Sources {
             let free = sources.is_empty() || sources.iter().any(IpAddr::is_unspecified);
             return if free { Source::Any } else { Source::Missing };
         }
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
+        let turn = if count > 1 { self.turn(sources.iter().find(fits)) } else { 0 };
         let states = self.states.borrow();
         let until = |ip: &IpAddr| states.get(ip).and_then(|state| state.until).filter(|&until| until > now);
         let in_turn = || sources.iter().filter(fits).cycle().skip(turn % count).take(count);
         let healthy = in_turn().find(|ip| until(ip).is_none());
         let chosen = healthy.or_else(|| in_turn().min_by_key(|ip| until(ip)));
         chosen.map_or(Source::Any, |&ip| Source::Address(ip))
+    }
+
+    /// Whose turn it is in the list that begins with `first`.
+    fn turn(&self, first: Option<&IpAddr>) -> usize {
+        let Some(first) = first else { return 0 };
+        let mut turns = self.turns.borrow_mut();
+        if turns.len() >= STATES_MAX && !turns.contains_key(first) {
+            turns.clear();
+        }
+        let turn = turns.entry(*first).or_default();
+        std::mem::replace(turn, turn.wrapping_add(1))
     }
 
     /// The address could not be used at all: it is not this machine's, or has no port left.
@@ -133,6 +145,18 @@ mod tests {
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn lists_take_turns_by_themselves() {
+        let (sources, now) = (Sources::default(), Instant::now());
+        let (shop, pool) = (addresses(&["127.0.2.1", "127.0.2.2"]), addresses(&["127.0.3.1", "127.0.3.2"]));
+        let remote = "198.51.100.1:25".parse().unwrap();
+        for turn in 0..6 {
+            assert_eq!(sources.pick(&shop, remote, now), Source::Address(shop[turn % 2]));
+            assert_eq!(sources.pick(&pool, remote, now), Source::Address(pool[turn % 2]));
+            assert_eq!(sources.pick(&pool[..1], remote, now), Source::Address(pool[0]));
+        }
     }
 
     #[test]
