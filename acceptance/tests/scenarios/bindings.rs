@@ -30,6 +30,7 @@ fn mail_leaves_from_the_address_and_under_the_name_of_its_binding() {
     let sink = Sink::start(Manner::default());
     let site = Site::new(&format!(
         "[domain.\"*\"]\nroute = \"smtp://127.0.0.1:{}\"\nidle_timeout = \"0s\"\n\
+         max_recipients_per_connection = 1\n\
          [binding.news]\nsource = [\"127.0.1.1\"]\nehlo = \"news.accept.test\"\n\
          [binding.shop]\nsource = [\"127.0.2.1\", \"127.0.2.2\"]\nehlo = \"shop.accept.test\"\n\
          [binding.pool-1]\nsource = [\"127.0.3.1\"]\n[binding.pool-2]\nsource = [\"127.0.3.2\"]\n\
