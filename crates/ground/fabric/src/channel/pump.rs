@@ -50,7 +50,7 @@ pub(super) struct Pump {
     losses: VecDeque<(Arc<dyn Tether>, Loss)>,
     /// The last of all, also after a receiver has asked for it.
     last_loss: Option<Loss>,
-    /// Whether every link shows messages on commit, so that posters may encode by themselves.
+    /// Whether every link shows messages on commit: then nothing has to be shipped behind a poster that encodes by itself.
     pub(super) direct: bool,
     pub(super) messages: u64,
     pub(super) bytes: u64,

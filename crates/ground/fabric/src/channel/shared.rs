@@ -3,7 +3,10 @@
 //! Wake-ups (each pair is a store, a full fence, a load at both sides):
 //! - **W1** A poster counts its message in `queued`, then looks whether the driver sleeps; the driver says that it sleeps, then looks at `queued`.
 //! - **W2** A link's arrival is put down in `arrivals`, then the receiver is looked at; the receiver says that it sleeps, then looks at `arrived`.
-//! - **W3** Whoever takes a tether's rings wakes the other thread that sleeps on the same tether.
+//! - **W3** Rings of a tether stay until the last thread that sleeps on it is up; for transports that do not keep them, whoever was rung wakes the other.
+//! - **W4** Who finds the pump held leaves its message in its queue; the holder lets go, then looks for what was queued ([`Held`]).
+//! - **W5** A poster that lays a message into a window that has to be shipped says so in `unshipped`, then looks whether the driver sleeps; the driver says
+//!   that it sleeps, then looks there.
 
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
