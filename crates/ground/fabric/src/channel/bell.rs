@@ -9,7 +9,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -18,32 +18,30 @@ use super::shared::lock;
 /// See the module.
 pub(super) struct Bell {
     event: OwnedFd,
+    /// Changed under the lock.
     asleep: AtomicUsize,
-    /// It was rung since the last sleeper got up.
-    rung: AtomicBool,
-    /// Excludes that a ring is taken that came for one who went to sleep later.
-    change: Mutex<()>,
+    /// Whether there is a ring. Its lock makes one step of the ring and the descriptor, and of who sleeps.
+    rung: Mutex<bool>,
 }
 
 impl Bell {
     pub(super) fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { event, asleep: AtomicUsize::new(0), rung: AtomicBool::new(false), change: Mutex::new(()) })
+        Ok(Self { event, asleep: AtomicUsize::new(0), rung: Mutex::new(false) })
     }
 
     /// One more is about to sleep.
     pub(super) fn arm(&self) {
-        let change = lock(&self.change);
+        let rung = lock(&self.rung);
         self.asleep.fetch_add(1, Ordering::Relaxed);
-        drop(change);
+        drop(rung);
         fence(Ordering::SeqCst);
     }
 
     /// One is up; the last takes the ring.
     pub(super) fn disarm(&self) {
-        let _change = lock(&self.change);
-        if self.asleep.fetch_sub(1, Ordering::Relaxed) == 1 && self.rung.swap(false, Ordering::Relaxed) {
-            // One that is written only after this wakes somebody in vain.
+        let mut rung = lock(&self.rung);
+        if self.asleep.fetch_sub(1, Ordering::Relaxed) == 1 && std::mem::take(&mut *rung) {
             let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
         }
     }
@@ -51,8 +49,13 @@ impl Bell {
     /// Wakes all who sleep. One load when nobody does.
     pub(super) fn ring(&self) {
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) > 0 && !self.rung.swap(true, Ordering::Relaxed) {
-            // A full counter wakes as well.
+        if self.asleep.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut rung = lock(&self.rung);
+        // Who got up since then looks at everything anyway.
+        if self.asleep.load(Ordering::Relaxed) > 0 && !std::mem::replace(&mut *rung, true) {
+            // It is 0, so there is room.
             let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
     }

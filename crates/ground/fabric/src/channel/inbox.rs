@@ -105,6 +105,7 @@ impl Inbox {
         }
         let mut any = false;
         let mut more = true;
+        let held_back = filling.waiting.is_some();
         for _ in 0..FILL_BUDGET {
             let waiting = filling.waiting.take().map(Arrival::Message);
             let received = match waiting.or_else(|| next(&mut filling.intake, shared, armed)) {
@@ -117,7 +118,8 @@ impl Inbox {
                     continue;
                 }
                 None => {
-                    more = false;
+                    // What the queue held back may have been the last before a death, of which the tether does not tell again.
+                    more = held_back && armed == Armed::Yes;
                     break;
                 }
             };

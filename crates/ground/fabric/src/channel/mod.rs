@@ -505,8 +505,9 @@ impl Channel {
 
     /// What the channel counted.
     pub fn stats(&self) -> Stats {
-        let pump = self.core.shared.pump();
+        // Before the pump: who fills the inbox may need that.
         let received = self.core.shared.inbox.as_ref().map(Inbox::counts);
+        let pump = self.core.shared.pump();
         Stats {
             sent_messages: pump.messages,
             sent_bytes: pump.bytes,

@@ -48,6 +48,8 @@ pub(super) struct Pump {
     /// A message that was taken from its queue and found no room, by lane.
     held: [Option<(usize, Message)>; 2],
     losses: VecDeque<(Arc<dyn Tether>, Loss)>,
+    /// Links that we have finished. Their peers go when they learn of it, before or after we hang up.
+    finished: Vec<Arc<dyn Tether>>,
     /// The last of all, also after a receiver has asked for it.
     last_loss: Option<Loss>,
     /// Whether every link shows messages on commit: then nothing has to be shipped behind a poster that encodes by itself.
@@ -89,6 +91,7 @@ impl Pump {
             scheduler: Scheduler::new(weights),
             held: [None, None],
             losses: VecDeque::new(),
+            finished: Vec::new(),
             last_loss: None,
             direct: false,
             messages: 0,
@@ -245,7 +248,10 @@ impl Pump {
     }
 
     /// What is known of the loss of a link.
-    pub(super) fn loss_of(&mut self, tether: &Arc<dyn Tether>, gone: PeerGone) -> Loss {
+    pub(super) fn loss_of(&mut self, tether: &Arc<dyn Tether>, mut gone: PeerGone) -> Loss {
+        if gone.reason == Reason::Died && self.finished.iter().any(|finished| Arc::ptr_eq(finished, tether)) {
+            gone.reason = Reason::Left;
+        }
         if let Some(number) = self.outgoing.iter().position(|link| Arc::ptr_eq(&link.tether, tether)) {
             self.lose(number, gone.clone());
         }
@@ -382,6 +388,7 @@ impl Pump {
             let _ = link.finish();
             // A receiver of ours that is still held by the application would keep the link up.
             link.tether.cut(Reason::Left);
+            self.finished.push(link.tether);
         }
         self.direct = false;
     }

@@ -356,9 +356,10 @@ impl Receiver {
         }
     }
 
-    /// Whether something may be there to be taken.
+    /// Whether something may be there to be taken. The last look before a wait, after everybody was asked to ring.
     fn ready(&mut self) -> bool {
         let shared = &self.core.shared;
+        shared.made_room();
         if shared.phase() == Phase::Closed || shared.orphaned.load(Ordering::Acquire) {
             return true;
         }

@@ -276,7 +276,8 @@ impl Shared {
         }
     }
 
-    /// A receive queue has room again.
+    /// A receive queue has room again, or is about to be waited for. The look before the wait is one behind a full fence: it sees that the queue was full, or
+    /// whoever fills it sees what was taken.
     pub(super) fn made_room(&self) {
         if self.inbox.as_ref().is_some_and(Inbox::was_starved) {
             self.wake_driver();

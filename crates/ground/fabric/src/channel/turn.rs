@@ -62,9 +62,13 @@ impl Shared {
     fn step(&self, turn: &mut Turn, armed: Armed) -> bool {
         self.meet(turn);
         let mut pump = self.pump();
-        let drained = self.advance(&mut pump);
-        pump.retire_queues();
+        let mut drained = self.advance(&mut pump);
         let undelivered = !pump.direct && !pump.is_drained();
+        if undelivered && drained == Drained::Blocked {
+            // The look at what was read may have taken the news that there is room, which come once.
+            drained = self.advance(&mut pump);
+        }
+        pump.retire_queues();
         drop(pump);
         let waits = self.somebody_waits();
         if waits {

@@ -195,6 +195,7 @@ impl Outlet for SharedOutlet {
         it.messages += u64::from(window.messages());
         it.ends.push_back(it.messages);
         it.shipped += 1;
+        it.counted = (WINDOW_HEADER, 0);
         window.end();
         self.tether.alive()?;
         self.tether.ring();
