@@ -4,8 +4,8 @@
 //! melt into one as cheaply as an entry joins. Recipients of one message that are due at the same tick come out one
 //! behind the other, so that they share a transaction again.
 
-use crate::entries::{Entries, Tick};
-use crate::line::NONE;
+use crate::entries::{Entries, Entry, Tick};
+use crate::line::{Links, NONE};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -29,6 +29,7 @@ impl Delayed {
         entry.links.before = NONE;
         entry.links.behind = NONE;
         self.root = meld(entries, self.root, index);
+        entries[self.root].above = NONE;
     }
 
     /// Takes out the first entry.
@@ -39,12 +40,51 @@ impl Delayed {
         }
         let links = entries[root].links;
         self.root = meld(entries, links.before, links.behind);
+        if self.root != NONE {
+            entries[self.root].above = NONE;
+        }
         Some(root)
+    }
+
+    /// Takes out an entry, wherever it stands; it must be in this heap. On the way up from it ranks change as long as each is
+    /// higher than the last, so that at most log2(n + 1) entries are touched.
+    pub(crate) fn remove(&mut self, entries: &mut Entries, index: u32) {
+        let Entry { links, above, .. } = entries[index];
+        let below = meld(entries, links.before, links.behind);
+        if below != NONE {
+            entries[below].above = above;
+        }
+        if above == NONE {
+            self.root = below;
+            return;
+        }
+        let place = &mut entries[above].links;
+        if place.before == index {
+            place.before = below;
+        } else {
+            place.behind = below;
+        }
+        let mut at = above;
+        while at != NONE {
+            let Links { before, behind } = entries[at].links;
+            if rank(entries, before) < rank(entries, behind) {
+                entries[at].links = Links { before: behind, behind: before };
+            }
+            let ranked = rank(entries, before).min(rank(entries, behind)) + 1;
+            if entries[at].rank == ranked {
+                return;
+            }
+            entries[at].rank = ranked;
+            at = entries[at].above;
+        }
     }
 
     /// Takes in all entries of `other`.
     pub(crate) fn absorb(&mut self, entries: &mut Entries, other: Self) {
         self.root = meld(entries, self.root, other.root);
+        if self.root != NONE {
+            entries[self.root].above = NONE;
+        }
     }
 
     /// The first `limit` entries in their order.
@@ -78,7 +118,7 @@ fn rank(entries: &Entries, index: u32) -> u8 {
 }
 
 /// Joins two heaps. Each step goes to the right, where at most log2(n + 1) entries lie one below the other: the depth
-/// is at most 64 for a table of 2^32 entries.
+/// is at most 64 for a table of 2^32 entries. What the topmost stands under, the caller has to say.
 fn meld(entries: &mut Entries, one: u32, other: u32) -> u32 {
     if one == NONE || other == NONE {
         return one.min(other);
@@ -86,6 +126,7 @@ fn meld(entries: &mut Entries, one: u32, other: u32) -> u32 {
     let (top, below) = if order_of(entries, one) <= order_of(entries, other) { (one, other) } else { (other, one) };
     let right = entries[top].links.behind;
     let right = meld(entries, right, below);
+    entries[right].above = top;
     let left = entries[top].links.before;
     let (left_rank, right_rank) = (rank(entries, left), rank(entries, right));
     let entry = &mut entries[top];
@@ -102,7 +143,7 @@ fn meld(entries: &mut Entries, one: u32, other: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entries::{Entry, State};
+    use crate::entries::State;
     use message::{MessageId, StoreKey, UnixMicros};
     use proptest::prelude::*;
 
@@ -132,6 +173,42 @@ mod tests {
             let listed: Vec<_> = listed.iter().map(|&index| (entries[index].due.0, entries[index].key.0)).collect();
             prop_assert_eq!(&listed[..], &sorted[..cut.min(sorted.len())]);
             prop_assert_eq!(order, sorted);
+        }
+    }
+
+    proptest! {
+        /// What is taken out of the middle is gone, and the rest is a heap as before.
+        #[test]
+        fn any_entry_can_be_taken_out(
+            dues in proptest::collection::vec(0_u32..50, 1..300),
+            picks in proptest::collection::vec(any::<prop::sample::Index>(), 0..300),
+        ) {
+            let (mut entries, mut delayed) = (Entries::default(), Delayed::EMPTY);
+            let mut left: Vec<u32> =
+                (0..).zip(&dues).map(|(key, &due)| add(&mut entries, &mut delayed, due, key)).collect();
+            for (step, pick) in picks.into_iter().enumerate().take(dues.len()) {
+                if step % 5 == 4 {
+                    let popped = delayed.pop(&mut entries).expect("as many are left");
+                    left.retain(|&index| index != popped);
+                } else {
+                    let index = left.swap_remove(pick.index(left.len()));
+                    delayed.remove(&mut entries, index);
+                }
+                let (mut met, mut open) = (0, vec![(delayed.first(), NONE)]);
+                while let Some((index, above)) = open.pop() {
+                    if index == NONE {
+                        continue;
+                    }
+                    let Entry { links, rank: ranked, above: told, .. } = entries[index];
+                    met += 1;
+                    prop_assert_eq!(told, above);
+                    prop_assert_eq!(ranked, rank(&entries, links.behind) + 1);
+                    prop_assert!(rank(&entries, links.before) >= rank(&entries, links.behind));
+                    prop_assert!(above == NONE || order_of(&entries, above) <= order_of(&entries, index));
+                    open.extend([(links.before, index), (links.behind, index)]);
+                }
+                prop_assert_eq!(met, left.len());
+            }
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) recipient: u16,
     /// Attempts made, the one under way included.
     pub(crate) attempts: u16,
+    /// The entry whose subtree this one heads, while delayed.
+    pub(crate) above: u32,
     /// Shortest way to a missing subtree, while delayed.
     pub(crate) rank: u8,
     pub(crate) priority: Priority,
@@ -88,6 +90,7 @@ impl Entry {
             resident: NONE,
             recipient: 0,
             attempts: 0,
+            above: NONE,
             rank: 0,
             priority: Priority::Normal,
             state: State::Free,
@@ -129,6 +132,19 @@ impl Entries {
         let slot = index as usize % CHUNK_SLOTS;
         let entry = self.chunks.get_mut(index as usize / CHUNK_SLOTS)?.slots.get_mut(slot)?;
         (entry.state != State::Free).then_some(entry)
+    }
+
+    /// Numbers below this may be in use.
+    pub(crate) fn slots(&self) -> u32 {
+        (self.chunks.len() * CHUNK_SLOTS) as u32
+    }
+
+    /// The entries with the numbers of a chunk from `index` on, and the first number behind them. The numbers go up; free
+    /// slots are among them.
+    pub(crate) fn chunk_from(&self, index: u32) -> (&[Entry], u32) {
+        let (number, slot) = (index as usize / CHUNK_SLOTS, index as usize % CHUNK_SLOTS);
+        let slots = self.chunks.get(number).map_or(&[][..], |chunk| &chunk.slots);
+        (slots.get(slot..).unwrap_or_default(), (number as u32 + 1) * CHUNK_SLOTS as u32)
     }
 
     /// Adds an entry, whose state must not be `Free`. The caller keeps the number of entries below [`ENTRIES_MAX`].

@@ -17,7 +17,8 @@
 //! - Connections *pull*: a container that has mail gets connections up to a goal, and each asks for its next transaction.
 //! - A container that cannot be reached pauses as a whole; its entries are not touched.
 //! - Whoever has no connection yet comes before whoever wants one more, and has a reserve of permits to itself.
-//! - All work is done in steps of bounded size; nothing goes over all containers or all entries.
+//! - All work is done in steps of bounded size; nothing goes over all containers or all entries. What an operator asks of
+//!   single recipients is a [`Visit`], which goes over the table of entries some hundred at a time.
 //!
 //! # Budgets
 //!
@@ -48,6 +49,7 @@ mod shared;
 mod suspensions;
 mod tending;
 mod throttle;
+mod visit;
 
 pub use limits::{Flow, Limits, Ramp, Retries, RetryPolicy};
 pub use permits::{Permit, Permits, Standing};
@@ -58,3 +60,4 @@ pub use scheduler::{QueueFull, Scheduler};
 pub use shared::{Share, Shared, Shares};
 pub use suspensions::{SUSPENSIONS_MAX, Selector, Suspension, TooManySuspensions};
 pub use throttle::Throttle;
+pub use visit::{EntryFilter, Found, Visit, VisitBounds};

@@ -280,7 +280,7 @@ impl Scheduler {
         rows
     }
 
-    fn entry_row(&self, index: u32) -> EntryRow {
+    pub(crate) fn entry_row(&self, index: u32) -> EntryRow {
         let entry = &self.entries[index];
         let place = match entry.state {
             State::Delayed => EntryPlace::Delayed { until: entry.due.moment(self.origin) },

@@ -1,7 +1,7 @@
 //! The scheduler of one event loop: what it holds, how mail enters, and what the operator may do.
 //!
 //! Its work is spread by subject: `leasing` (what connections take and give back), `dialling` (who gets a connection),
-//! `tending` (what time does), `report` (what the console sees).
+//! `tending` (what time does), `report` (what the console sees), `visit` (what an operator does to single recipients).
 
 use crate::agenda::Agenda;
 use crate::dialling::Connections;
