@@ -14,6 +14,7 @@ mod lmtp;
 mod logs;
 mod names;
 mod next_hops;
+mod operations;
 mod postfix;
 mod proxy;
 mod queues;

@@ -47,7 +47,7 @@ pub(crate) enum Command {
         /// The command; without one, commands are read from standard input
         words: Vec<String>,
     },
-    /// Look at the queues of a running server
+    /// Look at the queues of a running server, and operate on them
     Queue {
         #[command(flatten)]
         server: ServerArgs,
@@ -159,22 +159,70 @@ pub(crate) enum QueueCommand {
         /// Only on this binding
         binding: Option<String>,
     },
+    /// How many recipients wait
+    Count(FilterArgs),
+    /// Recipients that wait, with their addresses
+    List {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Make delayed mail active now
+    Flush(OperationArgs),
     /// Let mail rest, also mail that comes later
     Suspend {
-        /// A domain, or `all`
-        domain: String,
-        /// Only on this binding
-        binding: Option<String>,
-        /// Until so many seconds have passed; without it until it is resumed or the server ends
-        #[arg(long = "for", value_name = "SECONDS")]
-        span: Option<u64>,
+        #[command(flatten)]
+        operation: OperationArgs,
+        /// Until so much time has passed: 20m, or a number of seconds; without it until it is resumed or the server ends
+        #[arg(long = "for", value_name = "SPAN")]
+        span: Option<String>,
     },
     /// End suspensions
-    Resume {
-        /// A domain, or `all`
-        domain: String,
-        /// Only on this binding
-        binding: Option<String>,
+    Resume(OperationArgs),
+    /// Give mail up, with bounces unless told otherwise
+    Fail {
+        #[command(flatten)]
+        operation: OperationArgs,
+        /// Tell no sender
+        #[arg(long)]
+        quiet: bool,
+        /// What senders and logs are told, instead of a text of the server's own: "550 5.7.1 why"
+        #[arg(long, value_name = "TEXT")]
+        reply: Option<String>,
+    },
+    /// Send mail where the configuration says now, or where mail for another domain goes
+    Reroute {
+        #[command(flatten)]
+        operation: OperationArgs,
+        /// The other domain
+        #[arg(long, value_name = "DOMAIN")]
+        to: Option<String>,
+    },
+    /// Send mail by another binding
+    Rebind {
+        #[command(flatten)]
+        operation: OperationArgs,
+        /// The binding
+        #[arg(long, value_name = "BINDING")]
+        to: String,
+    },
+    /// Try mail no sooner than after a time
+    Delay {
+        #[command(flatten)]
+        operation: OperationArgs,
+        /// The time: 20m, 1d12h
+        #[arg(long = "for", value_name = "SPAN")]
+        span: String,
+    },
+    /// Copy mail into an empty folder on the server, for `spool import`; it stays queued
+    Export {
+        #[command(flatten)]
+        operation: OperationArgs,
+        /// The folder
+        #[arg(long, value_name = "FOLDER")]
+        to: PathBuf,
     },
     /// What rests by an operator's word
     Suspensions,
@@ -186,6 +234,46 @@ pub(crate) enum QueueCommand {
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
+}
+
+/// Which mail; all that is named must hold.
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// A domain, or the name of a container, or `all`
+    pub(crate) domain: Option<String>,
+    /// Only on this binding
+    pub(crate) binding: Option<String>,
+    /// Only of this binding group
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Only of this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Only from this address, or from `@domain`; `<>` is the null reverse-path
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) sender: Option<String>,
+    /// Only to this address, or to `@domain`
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) recipient: Option<String>,
+    /// Only with this header field: `X-Stream: news`, or `X-Stream` for any value; may be repeated
+    #[arg(long, value_name = "NAME[: VALUE]")]
+    pub(crate) header: Vec<String>,
+    /// Only received at least so long ago
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) older: Option<String>,
+    /// Only received at most so long ago
+    #[arg(long, value_name = "SPAN")]
+    pub(crate) younger: Option<String>,
+}
+
+/// Which mail, and whether it is done.
+#[derive(Debug, Args)]
+pub(crate) struct OperationArgs {
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Only say how many recipients it would touch
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Which spool to read.

@@ -111,6 +111,7 @@ fn shard(
         windows: WindowPool::new(WINDOW_BYTES, WINDOWS_KEPT),
         ledger: Ledger::new(common.memory),
         suppression: common.suppression.clone(),
+        redirections: common.redirections.clone(),
     })))
 }
 

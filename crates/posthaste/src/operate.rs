@@ -3,8 +3,8 @@
 use crate::failure::Failure;
 use crate::server::Server;
 use crate::why::{self, wait};
-use crate::{run, suppressing, suppression_desk};
-use console::{Answer, Command, Commands};
+use crate::{queue_desk, run, suppressing, suppression_desk};
+use console::{Answer, Caller, Command, Commands};
 use delivery::SourceRow;
 use message::UnixMicros;
 use scheduling::{ContainerRow, EntryPlace, EntryRow, Selector, Summary, Suspension};
@@ -13,7 +13,7 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::sync::Notify;
 
 /// Every command; help is written from it.
@@ -26,12 +26,16 @@ const TABLE: &[Command] = &[
         usage: "queue why DOMAIN [BINDING]",
         about: "The one permit, suspension, throttle or failure that holds a queue, who says so, and when it is looked at again.",
     },
-    Command { usage: "queue flush DOMAIN|all [BINDING|all]", about: "Makes delayed mail active now." },
-    Command {
-        usage: "queue suspend DOMAIN|all [BINDING|all] [for SECONDS]",
-        about: "Lets mail rest, also mail that comes later, until it is resumed, the time is over, or the server ends.",
-    },
-    Command { usage: "queue resume DOMAIN|all [BINDING|all]", about: "Ends suspensions by an operator." },
+    queue_desk::TABLE[0],
+    queue_desk::TABLE[1],
+    queue_desk::TABLE[2],
+    queue_desk::TABLE[3],
+    queue_desk::TABLE[4],
+    queue_desk::TABLE[5],
+    queue_desk::TABLE[6],
+    queue_desk::TABLE[7],
+    queue_desk::TABLE[8],
+    queue_desk::TABLE[9],
     Command { usage: "queue suspensions", about: "What rests by an operator's word." },
     Command { usage: "sources", about: "Source addresses that fail, and how long each is left aside." },
     Command { usage: "threads stats", about: "The thread pools." },
@@ -102,7 +106,12 @@ impl Operator {
         }
     }
 
-    async fn carry_out(&self, words: &[&str]) -> Result<Answer, Failure> {
+    async fn carry_out(&self, words: &[&str], caller: Caller) -> Result<Answer, Failure> {
+        if let ["queue", command, rest @ ..] = words
+            && let Some(answer) = queue_desk::answer(&self.server, command, rest, caller, now()).await
+        {
+            return answer;
+        }
         Ok(match words {
             ["help"] => {
                 Answer::done(console::help(TABLE), json!(TABLE.iter().map(|row| row.usage).collect::<Vec<_>>()))
@@ -117,18 +126,9 @@ impl Operator {
                 Ok(limit) => self.show((*domain != "all").then_some(*domain), limit).await?,
                 Err(_) => Answer::refused(format!("`{limit}` is no number of recipients")),
             },
-            ["queue", "flush", domain, binding @ ..] if binding.len() < 2 => {
-                let flushed = self.server.flush(&selector(domain, binding.first().copied())).await?;
-                Answer::done(format!("{flushed} queues flushed"), json!({ "queues": flushed }))
-            }
             ["queue", "why", domain, binding @ ..] if binding.len() < 2 => {
                 let binding = binding.first().copied();
                 why::answer(domain, &self.server.why(domain, binding).await?, &self.server.config(), now())
-            }
-            ["queue", "suspend", domain, rest @ ..] => self.suspend(domain, rest).await?,
-            ["queue", "resume", domain, binding @ ..] if binding.len() < 2 => {
-                let ended = self.server.resume(&selector(domain, binding.first().copied())).await?;
-                Answer::done(format!("{ended} suspensions ended"), json!({ "suspensions": ended }))
             }
             ["queue", "suspensions"] => suspensions(&self.server.suspensions().await?),
             ["sources"] => sources(&self.server.sources().await?),
@@ -169,27 +169,6 @@ impl Operator {
         }
     }
 
-    async fn suspend(&self, domain: &str, rest: &[&str]) -> Result<Answer, Failure> {
-        let (binding, span) = match rest {
-            [] => (None, None),
-            ["for", seconds] => (None, Some(*seconds)),
-            [binding] => (Some(*binding), None),
-            [binding, "for", seconds] => (Some(*binding), Some(*seconds)),
-            _ => return Ok(Answer::refused("usage: queue suspend DOMAIN|all [BINDING|all] [for SECONDS]")),
-        };
-        let span = match span.map(str::parse).transpose() {
-            Ok(span) => span.map(Duration::from_secs),
-            Err(_) => return Ok(Answer::refused(format!("`{}` is no number of seconds", span.unwrap_or_default()))),
-        };
-        let selector = selector(domain, binding);
-        self.server.suspend(&selector, span).await?;
-        let end = span.map_or("until resumed".to_owned(), |span| format!("for {} s", span.as_secs()));
-        Ok(Answer::done(
-            format!("{} is suspended {end}", selected(&selector)),
-            json!({ "suspended": selected(&selector) }),
-        ))
-    }
-
     async fn show(&self, domain: Option<&str>, limit: usize) -> Result<Answer, Failure> {
         let entries = self.server.entries(domain.map(str::to_owned), limit).await?;
         let mut text = String::new();
@@ -208,13 +187,15 @@ impl Operator {
 }
 
 impl Commands for Operator {
-    async fn answer(&self, words: Vec<String>) -> Answer {
+    async fn answer(&self, words: Vec<String>, caller: Caller) -> Answer {
         let words: Vec<&str> = match words.split_first() {
-            // Addresses may have spaces, and rows have line ends.
-            Some((first, [_, ..])) if first == "suppression" => words.iter().map(String::as_str).collect(),
+            // Addresses and header fields may have spaces, and rows have line ends.
+            Some((first, [_, ..])) if matches!(&**first, "suppression" | "queue") => {
+                words.iter().map(String::as_str).collect()
+            }
             _ => words.iter().flat_map(|word| word.split_whitespace()).collect(),
         };
-        self.carry_out(&words).await.unwrap_or_else(|failure| Answer::refused(failure.to_string()))
+        self.carry_out(&words, caller).await.unwrap_or_else(|failure| Answer::refused(failure.to_string()))
     }
 }
 
@@ -239,15 +220,15 @@ fn entry_line(container: &str, entry: &EntryRow) -> String {
     format!("[{place}/{container}] {id} Created: {} Attempts: {attempts}", entry.received.seconds())
 }
 
-/// What words like `DOMAIN|all [BINDING|all]` mean.
-fn selector(domain: &str, binding: Option<&str>) -> Selector {
-    let named = |word: &str| (!matches!(word, "all" | "*")).then(|| word.into());
-    Selector { domain: named(domain), binding: binding.and_then(named), group: None }
-}
-
-fn selected(selector: &Selector) -> String {
+/// A selector as people read it.
+pub(crate) fn selected(selector: &Selector) -> String {
     let word = |name: &Option<std::sync::Arc<str>>| name.as_deref().unwrap_or("all").to_owned();
     format!("{}/{}", word(&selector.binding), word(&selector.domain))
+}
+
+/// How many suspensions end when what a selector means is resumed.
+pub(crate) fn suspensions_of(selector: &Selector, all: &[Suspension]) -> usize {
+    all.iter().filter(|suspension| selector.includes(&suspension.selector)).count()
 }
 
 fn suspensions(all: &[Suspension]) -> Answer {
@@ -276,7 +257,7 @@ fn sources(all: &[(usize, SourceRow)]) -> Answer {
 }
 
 /// The time of day.
-fn now() -> UnixMicros {
+pub(crate) fn now() -> UnixMicros {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     UnixMicros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

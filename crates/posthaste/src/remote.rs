@@ -1,6 +1,6 @@
 //! Commands to a running server: `console` and `queue`.
 
-use crate::cli::{QueueCommand, ServerArgs};
+use crate::cli::{FilterArgs, OperationArgs, QueueCommand, ServerArgs};
 use crate::failure::Failure;
 use crate::run;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// How long an answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// And one of an operation on queues, which may read every message of a large spool.
+const PATIENCE_QUEUE: Duration = Duration::from_secs(4 * 3600);
 
 /// The socket to ask.
 pub(crate) fn socket(args: &ServerArgs) -> Result<PathBuf, Failure> {
@@ -19,7 +21,8 @@ pub(crate) fn socket(args: &ServerArgs) -> Result<PathBuf, Failure> {
 }
 
 fn ask(args: &ServerArgs, words: &[String]) -> Result<(), Failure> {
-    let answer = console::ask(&socket(args)?, words, PATIENCE).map_err(|error| Failure::caused("no answer", &error))?;
+    let patience = if words.first().is_some_and(|word| word == "queue") { PATIENCE_QUEUE } else { PATIENCE };
+    let answer = console::ask(&socket(args)?, words, patience).map_err(|error| Failure::caused("no answer", &error))?;
     if !answer.ok {
         return Err(Failure::new(answer.text));
     }
@@ -68,25 +71,67 @@ pub(crate) fn console(args: &ServerArgs, words: &[String]) -> Result<(), Failure
 
 /// The commands of `queue`, which are the console's.
 pub(crate) fn queue(args: &ServerArgs, command: &QueueCommand) -> Result<(), Failure> {
-    let words: Vec<String> = match command {
-        QueueCommand::Summary => vec!["summary".into()],
-        QueueCommand::Why { domain, binding } => named("why", domain, binding.as_ref()),
-        QueueCommand::Suspend { domain, binding, span } => {
-            let mut words = named("suspend", domain, binding.as_ref());
-            words.extend(span.iter().flat_map(|span| ["for".to_owned(), span.to_string()]));
-            words
+    let key = |key: &str, value: &str| format!("{key}={value}");
+    let (mut words, filter, more): (Vec<String>, Option<&FilterArgs>, Vec<String>) = match command {
+        QueueCommand::Summary => (vec!["summary".into()], None, vec![]),
+        QueueCommand::Suspensions => (vec!["suspensions".into()], None, vec![]),
+        QueueCommand::Why { domain, binding } => {
+            (["why", domain].into_iter().chain(binding.as_deref()).map(str::to_owned).collect(), None, vec![])
         }
-        QueueCommand::Resume { domain, binding } => named("resume", domain, binding.as_ref()),
-        QueueCommand::Suspensions => vec!["suspensions".into()],
         QueueCommand::Show { domain, limit } => {
-            let domain = domain.clone().unwrap_or_else(|| "all".into());
-            vec!["show".into(), domain, limit.to_string()]
+            (vec!["show".into(), domain.clone().unwrap_or_else(|| "all".into()), limit.to_string()], None, vec![])
+        }
+        QueueCommand::Count(filter) => (vec!["count".into()], Some(filter), vec![]),
+        QueueCommand::List { filter, limit } => {
+            (vec!["list".into()], Some(filter), vec![key("limit", &limit.to_string())])
+        }
+        QueueCommand::Flush(operation) => operated("flush", operation, vec![]),
+        QueueCommand::Resume(operation) => operated("resume", operation, vec![]),
+        QueueCommand::Suspend { operation, span } => {
+            let seconds = |span: &str| span.bytes().all(|byte| byte.is_ascii_digit());
+            let span = span.as_ref().map(|span| if seconds(span) { format!("for={span}s") } else { key("for", span) });
+            operated("suspend", operation, span.into_iter().collect())
+        }
+        QueueCommand::Fail { operation, quiet, reply } => {
+            let reply = reply.as_ref().map(|reply| key("reply", reply));
+            operated("fail", operation, quiet.then(|| "quiet".to_owned()).into_iter().chain(reply).collect())
+        }
+        QueueCommand::Reroute { operation, to } => {
+            operated("reroute", operation, to.iter().map(|to| key("to", to)).collect())
+        }
+        QueueCommand::Rebind { operation, to } => operated("rebind", operation, vec![key("to", to)]),
+        QueueCommand::Delay { operation, span } => operated("delay", operation, vec![key("for", span)]),
+        QueueCommand::Export { operation, to } => {
+            let to = std::path::absolute(to).map_err(|error| Failure::caused(to.display().to_string(), &error))?;
+            operated("export", operation, vec![key("to", &to.display().to_string())])
         }
     };
-    let words: Vec<String> = std::iter::once("queue".to_owned()).chain(words).collect();
+    words.extend(filter.into_iter().flat_map(filter_words));
+    words.extend(more);
+    words.insert(0, "queue".into());
     ask(args, &words)
 }
 
-fn named(command: &str, domain: &str, binding: Option<&String>) -> Vec<String> {
-    [command.to_owned(), domain.to_owned()].into_iter().chain(binding.cloned()).collect()
+/// The words of an operation.
+type Operated<'a> = (Vec<String>, Option<&'a FilterArgs>, Vec<String>);
+
+fn operated<'a>(command: &str, operation: &'a OperationArgs, mut more: Vec<String>) -> Operated<'a> {
+    more.extend(operation.dry_run.then(|| "dry-run".to_owned()));
+    (vec![command.into()], Some(&operation.filter), more)
+}
+
+fn filter_words(filter: &FilterArgs) -> Vec<String> {
+    let FilterArgs { domain, binding, group, tenant, sender, recipient, header, older, younger } = filter;
+    let keyed = [
+        ("group", group),
+        ("tenant", tenant),
+        ("sender", sender),
+        ("recipient", recipient),
+        ("older", older),
+        ("younger", younger),
+    ];
+    let mut words: Vec<String> = domain.iter().chain(binding).cloned().collect();
+    words.extend(keyed.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?))));
+    words.extend(header.iter().map(|header| format!("header={header}")));
+    words
 }

@@ -10,6 +10,7 @@
 use crate::failure::Failure;
 use crate::handing::lanes;
 use crate::main_loop::{self, Seeds};
+use crate::redirections::Redirections;
 use crate::shard::Shard;
 use crate::store::{self, Recovered, Store};
 use crate::suppressing::Suppression;
@@ -65,6 +66,8 @@ pub(crate) struct Common {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) memory: crate::ledger::Types,
     pub(crate) suppression: Suppression,
+    /// What operators decided about the way of mail that waits.
+    pub(crate) redirections: Arc<Redirections>,
     /// Differs with every start: part of every id.
     pub(crate) origin: u32,
 }
@@ -280,6 +283,10 @@ fn common(
         memory: crate::ledger::Types::register(accounts)
             .map_err(|error| Failure::caused("cannot register memory types", &error))?,
         suppression,
+        redirections: Arc::new(Redirections::open(
+            config.server.data_dir.join("redirections.jsonl"),
+            crate::operate::now(),
+        )?),
         origin: rng.next_u64() as u32 & 0xFFFF_0000 | config.server.node,
     };
     Ok((common, driver, monitor))

@@ -9,13 +9,15 @@ use crate::generation::Generation;
 use crate::handing::{Handed, owner};
 use crate::ledger::Ledger;
 use crate::main_loop::{LoopDelivery, LoopReception};
+use crate::redirections::{Redirections, Target};
 use crate::server::Observer;
 use crate::store::StoreHandle;
 use crate::suppressing::Suppression;
 use config::Config;
 use engine::{LoopContext, Pressure, PressureGauge, TaskKind};
-use fabric::{Doorbell, LaneReceiver, LaneSender, WindowPool};
-use message::{Container, Event, EventSink, Message, Queued, Routed, Spool as _, StoreError, StoreKey, UnixMicros};
+use fabric::{Doorbell, LaneReceiver, LaneSender, Slice, WindowPool};
+use message::UnixMicros;
+use message::{Address, Container, Event, EventSink, Message, Queued, Reply, Routed, Spool as _, StoreError, StoreKey};
 use record::Recorder;
 use routing::{Egress, HEAD_BYTES_MAX, Marks, Plan as _};
 use scheduling::{ContainerRow, QueueFull, Scheduler};
@@ -54,6 +56,7 @@ pub(crate) struct Shard {
     windows: WindowPool,
     ledger: Ledger,
     suppression: Suppression,
+    redirections: Arc<Redirections>,
     /// Both hold the shard in turn; [`Shard::detach`] cuts the circle.
     delivery: RefCell<Option<LoopDelivery>>,
     reception: RefCell<Option<Rc<LoopReception>>>,
@@ -71,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) windows: WindowPool,
     pub(crate) ledger: Ledger,
     pub(crate) suppression: Suppression,
+    pub(crate) redirections: Arc<Redirections>,
 }
 
 /// Recipients moved from lanes into queues before other tasks get their turn.
@@ -97,6 +101,7 @@ impl Shard {
             windows: parts.windows,
             ledger: parts.ledger,
             suppression: parts.suppression,
+            redirections: parts.redirections,
             delivery: RefCell::default(),
             reception: RefCell::default(),
         }
@@ -135,6 +140,25 @@ impl Shard {
     /// Source addresses that have failed since they last worked.
     pub(crate) fn sources(&self) -> Vec<delivery::SourceRow> {
         self.delivery().map(|delivery| delivery.sources()).unwrap_or_default()
+    }
+
+    /// Whether more recipients may be given up of which senders hear.
+    pub(crate) fn has_report_room(&self) -> bool {
+        self.delivery().is_none_or(|delivery| delivery.has_report_room())
+    }
+
+    /// Ends a recipient that is in no queue any more.
+    pub(crate) fn give_up(
+        &self,
+        container: &Container,
+        message: Arc<Message>,
+        queued: Queued,
+        reply: Reply,
+        telling: delivery::Telling,
+    ) {
+        if let Some(delivery) = self.delivery() {
+            delivery.give_up(container, message, queued, reply, telling);
+        }
     }
 
     fn work_came(&self) {
@@ -188,22 +212,84 @@ impl Shard {
 
     /// A recipient that a restart found.
     pub(crate) fn recovered(self: &Rc<Self>, message: &Arc<Message>, queued: Queued) {
-        if let Some(marks) = self.marks(message) {
-            let routed = self.route(message, queued.recipient, &marks);
-            return self.hand(routed, message, Queued { priority: marks.priority(), ..queued });
+        if !self.needs_head(message) {
+            return self.queue_recovered(message, queued, b"");
+        }
+        if let Some(head) = routing::head(&message.content) {
+            return self.queue_recovered(message, queued, &head);
         }
         let (shard, message) = (self.clone(), message.clone());
         let reading = async move {
-            if let Some(marks) = shard.read_marks(&message, queued.key).await {
-                let routed = shard.route(&message, queued.recipient, &marks);
-                shard.hand(routed, &message, Queued { priority: marks.priority(), ..queued });
+            if let Some(head) = shard.read_head(queued.key).await {
+                shard.queue_recovered(&message, queued, &head);
                 shard.ring();
             }
         };
         self.context.spawn(TaskKind("message head"), reading).detach();
     }
 
-    fn route(&self, message: &Message, index: u16, marks: &Marks) -> Routed {
+    fn queue_recovered(&self, message: &Arc<Message>, queued: Queued, head: &[u8]) {
+        let marks = self.generation.borrow().router.marks(message, head);
+        let routed = self.route(message, queued.recipient, &marks);
+        let routed = self.redirected(routed, message, queued.recipient, head);
+        self.hand(routed, message, Queued { priority: marks.priority(), ..queued });
+    }
+
+    /// Whether the way of a message that was received before depends on its header.
+    fn needs_head(&self, message: &Message) -> bool {
+        let received = message.reception.at;
+        self.generation.borrow().router.reads_head()
+            || self.redirections.rows().iter().any(|row| row.reads_head(received))
+    }
+
+    /// The way of a recipient after what operators decided for it.
+    fn redirected(&self, configured: Routed, message: &Message, index: u16, head: &[u8]) -> Routed {
+        let rows = self.redirections.rows();
+        let mut routed = configured.clone();
+        for row in rows.iter() {
+            let Routed::To(container) = &routed else { break };
+            let tenant = self.generation.borrow().config.server.tenant_header.clone();
+            if !row.means(container, message, index, head, &tenant) {
+                continue;
+            }
+            let next = match &row.target {
+                Target::Configured => configured.clone(),
+                target => self.divert(container, message, index, target),
+            };
+            // What is refused today goes the way that is left.
+            if let Routed::To(_) = next {
+                routed = next;
+            }
+        }
+        routed
+    }
+
+    /// Where a recipient of a container goes by an operator's word.
+    pub(crate) fn divert(&self, container: &Arc<Container>, message: &Message, index: u16, target: &Target) -> Routed {
+        let recipient = &message.envelope.recipients[usize::from(index)].address;
+        let mut generation = self.generation.borrow_mut();
+        let mut egress = Egress { binding: container.binding.clone(), group: container.group.clone() };
+        // The domain whose options hold, unless they are those of a pattern: it may be there by a reroute.
+        let exact = !container.options.starts_with(['*', '/']);
+        let domain = match target {
+            Target::Domain(domain) => Some(domain),
+            _ if exact => Some(&container.options),
+            _ => None,
+        };
+        if let Target::Binding(binding) = target {
+            egress = Egress { binding: binding.clone(), group: None };
+            if !generation.has(&egress) {
+                return Routed::To(container.clone());
+            }
+        }
+        let id = generation.router.egress_id(&egress);
+        match domain.and_then(|domain| Address::new("postmaster", domain).ok()) {
+            Some(address) => generation.router.route(&address, id),
+            None => generation.router.route(recipient, id),
+        }
+    }
+
+    pub(crate) fn route(&self, message: &Message, index: u16, marks: &Marks) -> Routed {
         let recipient = &message.envelope.recipients[usize::from(index)];
         let failure = self.suppression.failure(&self.generation.borrow().config, &recipient.address, self.unix());
         if let Some(reply) = failure {
@@ -227,9 +313,14 @@ impl Shard {
     /// As [`Shard::marks`], with the head of the message from the spool. A spool that cannot be read now is asked again
     /// later: mail must not leave by an identity that is not its own. `None`: the message is gone, or the server stops.
     async fn read_marks(&self, message: &Message, key: StoreKey) -> Option<Marks> {
+        let head = self.read_head(key).await?;
+        Some(self.generation.borrow().router.marks(message, &head))
+    }
+
+    async fn read_head(&self, key: StoreKey) -> Option<Slice> {
         loop {
             match self.spool.read(key, 0, HEAD_BYTES_MAX).await {
-                Ok(head) => return Some(self.generation.borrow().router.marks(message, &head)),
+                Ok(head) => return Some(head),
                 Err(StoreError::Full | StoreError::Failed) => self.context.timers().sleep(READ_AGAIN).await,
                 // The spool reports what is missing; what stops comes again after the next start.
                 Err(StoreError::Missing | StoreError::Stopping) => return None,
@@ -237,7 +328,7 @@ impl Shard {
         }
     }
 
-    fn hand(&self, routed: Routed, message: &Arc<Message>, queued: Queued) {
+    pub(crate) fn hand(&self, routed: Routed, message: &Arc<Message>, queued: Queued) {
         match routed {
             Routed::To(container) => {
                 let mut lanes = self.lanes.borrow_mut();
@@ -374,13 +465,15 @@ impl Shard {
         };
         match message {
             Ok(message) => {
-                let marks = match self.marks(&message) {
-                    Some(marks) => Some(marks),
-                    None => self.read_marks(&message, queued.key).await,
+                let head = match routing::head(&message.content) {
+                    _ if !self.needs_head(&message) => Slice::empty(),
+                    Some(head) => Slice::copy_from(&head),
+                    None => match self.read_head(queued.key).await {
+                        Some(head) => head,
+                        None => return,
+                    },
                 };
-                let Some(marks) = marks else { return };
-                let routed = self.route(&message, queued.recipient, &marks);
-                self.hand(routed, &message, queued);
+                self.queue_recovered(&message, queued, &head);
             }
             // It cannot be read now: it stays where it was, and delivery meets the same trouble with its own handling.
             Err(_) => self.enqueue(Handed { container: container.clone(), queued }),

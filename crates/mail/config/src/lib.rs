@@ -47,5 +47,5 @@ pub use value::{
     AddHeader, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, HeaderName, HeaderTest,
     HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Mailbox, MemoryAmount, Network, NetworkSet,
     OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit, Route, Store, SuppressedKind, SuppressionAction,
-    TcpAddress, WeekWindow, closed_until,
+    TcpAddress, WeekWindow, closed_until, parse_duration,
 };

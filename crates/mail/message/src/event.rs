@@ -40,6 +40,25 @@ pub enum Event<'a> {
     },
     /// A client was refused.
     Rejected(Rejection<'a>),
+    /// An operator did something to mail that waits.
+    Operated(Operation<'a>),
+}
+
+/// What an operator did, for the audit.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'a> {
+    /// When it was done.
+    pub at: UnixMicros,
+    /// Who, as far as the console knows: `uid=1000 pid=4711`.
+    pub who: &'a str,
+    /// What: `fail`, `rebind to=b`, …
+    pub what: &'a str,
+    /// To which mail, in the operator's words; `all` if no filter was given.
+    pub filter: &'a str,
+    /// Recipients that the filter means.
+    pub matched: u64,
+    /// Of those, how many were changed.
+    pub touched: u64,
 }
 
 /// One attempt for one recipient.

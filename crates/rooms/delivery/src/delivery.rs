@@ -41,6 +41,15 @@ pub struct Parts<N: Neighbours> {
     pub ids: IdSource,
 }
 
+/// Who hears of a recipient that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// The sender, by a report.
+    Sender,
+    /// Nobody; only the logs tell.
+    Nobody,
+}
+
 /// A loop's delivery. Clones are one; when the last is dropped its connections are cut off.
 pub struct Delivery<N: Neighbours> {
     inner: Rc<Inner<N>>,
@@ -79,7 +88,6 @@ impl<N: Neighbours> Delivery<N> {
 
     /// A recipient that routing refused: it is logged, reported and noted as failed.
     pub fn refuse(&self, message: Arc<Message>, queued: Queued, reply: Reply) {
-        let room = &self.inner.room;
         let Some(recipient) = message.envelope.recipients.get(usize::from(queued.recipient)) else { return };
         let container = Container {
             name: recipient.address.domain_text().into(),
@@ -88,8 +96,22 @@ impl<N: Neighbours> Delivery<N> {
             options: recipient.address.domain_text().into(),
             agent: Agent::Hold,
         };
+        self.give_up(&container, message, queued, reply, Telling::Sender);
+    }
+
+    /// A recipient that is given up without an attempt, and is in no queue any more: it is logged, reported if the sender is
+    /// to be told and wants to be, and noted as failed.
+    pub fn give_up(
+        &self,
+        container: &Container,
+        message: Arc<Message>,
+        queued: Queued,
+        reply: Reply,
+        telling: Telling,
+    ) {
+        let room = &self.inner.room;
         let trial = Trial {
-            container: &container,
+            container,
             connection: MessageId::NONE,
             peer: None,
             stage: Stage::NotConnected,
@@ -97,6 +119,9 @@ impl<N: Neighbours> Delivery<N> {
             reply: &reply,
         };
         room.tell_permanent(&message, queued.recipient, queued.attempts, &trial);
+        if telling == Telling::Nobody {
+            return room.note_failed(queued.key, queued.recipient);
+        }
         let status = reply.enhanced().unwrap_or(Enhanced(5, 0, 0));
         let due = Due {
             recipient: queued.recipient,
@@ -109,6 +134,11 @@ impl<N: Neighbours> Delivery<N> {
         };
         let options = room.config.borrow().domain_options(&container.options, &container.binding, None);
         room.report(ReportJob { key: queued.key, message, dues: vec![due] }, &options);
+    }
+
+    /// Whether few enough reports wait that more may be asked for.
+    pub fn has_report_room(&self) -> bool {
+        self.inner.room.reports.has_room()
     }
 
     /// A new generation: connections that open from now on follow it.

@@ -43,7 +43,7 @@ mod sources;
 mod writing;
 
 pub use counters::{Counters, Figures, Names};
-pub use delivery::{Delivery, Parts};
+pub use delivery::{Delivery, Parts, Telling};
 pub use identity::OwnIdentity;
 pub use site::LastFailure;
 pub use sources::SourceRow;

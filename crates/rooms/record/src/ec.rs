@@ -36,7 +36,7 @@ fn prefix(out: &mut Vec<u8>, at: Moment, id: MessageId, batch: MessageId, connec
     Row::begin(out, at).field(id).field(batch).field(connection)
 }
 
-/// Appends the main log's row of `event`, if it has one: R, D, T or P.
+/// Appends the main log's row of `event`, if it has one: R, D, T, P or O.
 pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps) {
     match event {
         Event::Received { at, message, recipient: index, container } => {
@@ -74,6 +74,17 @@ pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timesta
         }
         Event::Transient { attempt, reply } => failure(out, attempt, reply, "T", timestamps),
         Event::Permanent { attempt, reply } => failure(out, attempt, reply, "P", timestamps),
+        Event::Operated(operation) => {
+            let none = MessageId::NONE;
+            prefix(out, Moment(operation.at, timestamps), none, none, none)
+                .field("O")
+                .text(operation.who)
+                .text(operation.what)
+                .text(operation.filter)
+                .field(operation.matched)
+                .field(operation.touched)
+                .end();
+        }
         Event::Rejected(_) => {}
     }
 }

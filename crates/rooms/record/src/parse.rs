@@ -11,7 +11,7 @@ pub struct EcRow {
     pub batch: String,
     /// Connection id as printed.
     pub connection: String,
-    /// `R`, `D`, `T`, `P`, `B` or `M`.
+    /// `R`, `D`, `T`, `P`, `B`, `O` or `M`.
     pub kind: String,
     /// What follows the type, in the order of the type's table.
     pub fields: Vec<String>,
@@ -52,6 +52,7 @@ pub fn parse_ec(line: &str) -> Result<EcRow, RowError> {
         "R" => Some(9),
         "D" => Some(7),
         "T" | "P" => Some(9),
+        "O" => Some(5),
         "M" => Some(0),
         _ => None,
     })

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The layout of a log's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowFormat {
-    /// Main log: R, D, T, P.
+    /// Main log: R, D, T, P, O.
     Ec,
     /// Bounce log: B, T.
     Bounce,
@@ -58,6 +58,8 @@ impl Kinds {
             Event::Transient { .. } => self.transient,
             Event::Permanent { .. } => self.permanent,
             Event::Rejected(_) => self.rejections,
+            // No log goes without: what an operator did can be asked for.
+            Event::Operated(_) => true,
         }
     }
 }

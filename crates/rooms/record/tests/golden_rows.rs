@@ -4,7 +4,7 @@
 use fabric::Slice;
 use message::{
     Address, Agent, Attempt, BodyType, Container, Content, Dots, Envelope, Event, EventSink as _, Message, MessageId,
-    Notify, Protocol, Reception, Recipient, Rejection, Reply, Stage, UnixMicros, Utf8,
+    Notify, Operation, Protocol, Reception, Recipient, Rejection, Reply, Stage, UnixMicros, Utf8,
 };
 use proptest::prelude::*;
 use record::{LogSpec, LogWriters, RowFormat, parse_bounce, parse_ec};
@@ -103,6 +103,8 @@ fn rows_are_byte_for_byte_as_published() {
         recipient: Some("\"x y\"@elsewhere.example"),
         text: "5.7.1 relaying denied",
     };
+    let (who, what) = ("uid=0 pid=71", "rebind to=b");
+    let operation = Operation { at, who, what, filter: "all sender=@a.test", matched: 7, touched: 6 };
     let unreached = Attempt { stage: Stage::NotConnected, peer: None, ..attempt };
     let [main, bounce, reject] = written(&[
         Event::Received { at, message: &message, recipient: 0, container: Some(&container) },
@@ -112,6 +114,7 @@ fn rows_are_byte_for_byte_as_published() {
         Event::Transient { attempt: unreached, reply: &later },
         Event::Permanent { attempt, reply: &refused },
         Event::Rejected(rejection),
+        Event::Operated(operation),
     ]);
     assert_eq!(main, include_str!("golden/main.ec"));
     assert_eq!(bounce, include_str!("golden/bounce.ec"));

@@ -36,6 +36,8 @@ pub struct EgressId(pub(crate) u32);
 pub struct Chooser {
     /// The first is the binding `default`.
     egresses: Vec<Egress>,
+    /// Those that were asked for by name.
+    named: HashMap<Egress, EgressId, RandomState>,
     rules: Vec<Rule>,
     /// Rules whose senders are all exact names, by sender.
     by_sender: HashMap<Box<str>, Vec<u32>, RandomState>,
@@ -90,6 +92,7 @@ impl Default for Chooser {
     fn default() -> Self {
         Self {
             egresses: vec![Egress { binding: DEFAULT_BINDING.into(), group: None }],
+            named: HashMap::default(),
             rules: vec![],
             by_sender: HashMap::default(),
             by_tenant: HashMap::default(),
@@ -183,6 +186,17 @@ impl Chooser {
     /// The identity that an answer names.
     pub fn egress(&self, id: EgressId) -> &Egress {
         &self.egresses[id.0 as usize]
+    }
+
+    /// The name of an identity, which need not be one that a rule chooses.
+    pub fn id_of(&mut self, egress: &Egress) -> EgressId {
+        if let Some(id) = self.named.get(egress) {
+            return *id;
+        }
+        let id = EgressId(self.egresses.len() as u32);
+        self.egresses.push(egress.clone());
+        self.named.insert(egress.clone(), id);
+        id
     }
 
     /// What a message says of itself. `head` is the beginning of its content, see [`head`]; without it no header field
@@ -286,7 +300,7 @@ pub fn head(content: &Content) -> Option<Cow<'_, [u8]>> {
 }
 
 /// The first field of each name, unfolded and without white space around it (RFC 5322 section 2.2.3).
-fn find_fields(head: &[u8], names: &[Box<str>]) -> SmallVec<[Option<Box<str>>; 2]> {
+pub fn find_fields(head: &[u8], names: &[Box<str>]) -> SmallVec<[Option<Box<str>>; 2]> {
     let mut found: SmallVec<[Option<Box<str>>; 2]> = SmallVec::from_elem(None, names.len());
     let mut lines = head.split(|&octet| octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).peekable();
     while let Some(line) = lines.next() {

@@ -58,6 +58,11 @@ impl<P: Plan> Router<P> {
         self.chooser.choose(marks, recipient)
     }
 
+    /// Names an identity to [`Router::route`], also one that no rule chooses.
+    pub fn egress_id(&mut self, egress: &Egress) -> EgressId {
+        self.chooser.id_of(egress)
+    }
+
     /// Where a recipient goes by an identity. The same domain, in whatever spelling, gives the same `Arc` while it is
     /// remembered.
     pub fn route(&mut self, recipient: &Address, egress: EgressId) -> Routed {

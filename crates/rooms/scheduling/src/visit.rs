@@ -7,12 +7,12 @@
 //! own in them, and what comes and goes meanwhile cannot lead it astray. Between finding a recipient and acting on it the
 //! caller may read its message; what a connection took meanwhile is left to the connection.
 
+use crate::Selector;
 use crate::entries::{Entry, State};
 use crate::line::NONE;
 use crate::queue::Queue;
 use crate::report::EntryRow;
 use crate::scheduler::{End, Scheduler};
-use crate::Selector;
 use message::{Container, Message, Queued, UnixMicros};
 use std::sync::Arc;
 

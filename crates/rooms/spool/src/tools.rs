@@ -7,7 +7,9 @@
 use crate::Options;
 use crate::disk::{Access, Disk, DiskFile, RealDisk};
 use crate::files::export::{Exported, write_message};
-use crate::journal::{Damage, IndexFiles, Recovered, RecoveredMessage, RecoveryReport, Shared, SlotKey, restore};
+use crate::journal::{
+    Damage, IndexFiles, Recovered, RecoveredMessage, RecoveryReport, RemainingRecipient, Shared, SlotKey, restore,
+};
 use message::{Content, Message, MessageId, StoreError, StoreKey};
 use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
@@ -205,6 +207,19 @@ pub fn export(view: &mut View, directory: &Path, form: ExportForm) -> io::Result
         }
     }
     Ok(report)
+}
+
+/// Writes one message with one recipient as two files into `directory`, for [`import`]; `copy` writes its content.
+///
+/// # Errors
+/// Those of writing, and of `copy`.
+pub fn write_out(
+    directory: &Path,
+    message: &Message,
+    left: RemainingRecipient,
+    copy: impl FnOnce(&Message, &mut dyn Write) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
+    write_message(directory, Exported { message, recipients: &[left] }, copy)
 }
 
 /// A disk on which nothing changes.

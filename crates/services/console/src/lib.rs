@@ -14,7 +14,7 @@ mod client;
 mod server;
 
 pub use client::{AskError, Client, ask};
-pub use server::{Commands, Socket, serve};
+pub use server::{Caller, Commands, Socket, serve};
 
 use serde::{Deserialize, Serialize};
 

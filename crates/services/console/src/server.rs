@@ -17,10 +17,26 @@ const SESSIONS_MAX: usize = 16;
 /// A connection without a request for so long is closed.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// Who asks, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub uid: u32,
+    /// The process, if it can be told.
+    pub pid: Option<i32>,
+}
+
+impl std::fmt::Display for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "uid={}", self.uid)?;
+        self.pid.map_or(Ok(()), |pid| write!(f, " pid={pid}"))
+    }
+}
+
 /// Answers commands.
 pub trait Commands: 'static {
     /// The answer to the command with these words; at least one.
-    fn answer(&self, words: Vec<String>) -> impl Future<Output = Answer>;
+    fn answer(&self, words: Vec<String>, caller: Caller) -> impl Future<Output = Answer>;
 }
 
 /// A socket on which operators are heard; they may connect from now on.
@@ -75,6 +91,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 async fn session(stream: UnixStream, commands: &impl Commands) -> io::Result<()> {
+    let caller = stream.peer_cred().map(|peer| Caller { uid: peer.uid(), pid: peer.pid() })?;
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
@@ -87,7 +104,7 @@ async fn session(stream: UnixStream, commands: &impl Commands) -> io::Result<()>
         }
         let words = serde_json::from_slice::<Vec<String>>(&line).ok().filter(|words| !words.is_empty());
         let (answer, go_on) = match words {
-            Some(words) => (commands.answer(words).await, true),
+            Some(words) => (commands.answer(words, caller).await, true),
             None => (Answer::refused("a request is one line with a JSON array of words"), false),
         };
         let mut reply = serde_json::to_vec(&answer)?;

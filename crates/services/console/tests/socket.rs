@@ -1,7 +1,7 @@
 //! Operators on a real socket, the well-behaved and the others.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
-use console::{Answer, AskError, Commands, Socket, ask, serve};
+use console::{Answer, AskError, Caller, Commands, Socket, ask, serve};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ use std::time::Duration;
 struct Echo;
 
 impl Commands for Echo {
-    async fn answer(&self, words: Vec<String>) -> Answer {
+    async fn answer(&self, words: Vec<String>, _caller: Caller) -> Answer {
         Answer::done(words.join(" "), json!(words))
     }
 }

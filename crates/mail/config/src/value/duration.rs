@@ -54,6 +54,12 @@ impl OptionValue for Duration {
     }
 }
 
+/// Reads a duration as options are written: `20m`, `1d12h`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    milliseconds(text).map(Duration::from_millis)
+}
+
 fn milliseconds(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total = 0_u64;

@@ -54,6 +54,14 @@ impl OptionValue for HeaderName {
     }
 }
 
+impl HeaderTest {
+    /// Reads `X-Stream: news` or `X-Stream`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<HeaderTest> {
+        Self::from_text(text).ok()
+    }
+}
+
 impl OptionValue for HeaderTest {
     const KIND: Kind = Kind::new("header field", "\"X-Stream: news\" or \"X-Stream\"");
 

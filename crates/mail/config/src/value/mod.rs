@@ -19,6 +19,7 @@ mod size;
 mod window;
 
 pub use address::{BindAddress, TcpAddress};
+pub use duration::parse_duration;
 pub use header::{HeaderName, HeaderTest, OptionalName};
 pub use keyword::{
     AddHeader, ConnectionRamp, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol,
