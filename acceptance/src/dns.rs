@@ -54,8 +54,15 @@ impl DnsServer {
     /// # Panics
     /// If knotd is missing or does not start.
     pub fn start(zones: &[Zone<'_>]) -> Self {
+        Self::start_at(free_address(), zones)
+    }
+
+    /// As [`DnsServer::start`], where a server was that is gone.
+    ///
+    /// # Panics
+    /// If knotd is missing or does not start.
+    pub fn start_at(address: SocketAddr, zones: &[Zone<'_>]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let address = free_address();
         for zone in zones {
             write_zone(directory.path(), *zone);
         }

@@ -8,6 +8,8 @@ const INSTALLED: &[(&str, &str)] = &[
     ("swaks", "swaks"),
     ("knotd", "knot"),
     ("strace", "strace"),
+    ("haproxy", "haproxy"),
+    ("microsocks", "microsocks"),
     ("pip3", "python3-pip"),
     ("python3", "python3"),
     ("gcc", "gcc"),

@@ -143,6 +143,7 @@ fn deliver(shard: &Rc<Shard>, common: &Common, config: &Arc<Config>) -> Result<L
         descriptors: common.descriptors.clone(),
         counters: common.deliveries.counters(context.gauges()),
         own: common.own.clone(),
+        hosts: common.hosts.clone(),
         // Serial numbers from the other half, so that they never meet those of reception.
         ids: IdSource::new(loop_pid(context.index()), common.origin ^ 0x8000_0000),
     };

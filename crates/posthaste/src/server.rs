@@ -63,6 +63,8 @@ pub(crate) struct Common {
     pub(crate) receptions: reception::Names,
     pub(crate) deliveries: delivery::Names,
     pub(crate) own: Arc<delivery::OwnIdentity>,
+    /// Connections to each host of all loops.
+    pub(crate) hosts: Arc<delivery::HostLimits>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) memory: crate::ledger::Types,
     pub(crate) suppression: Suppression,
@@ -279,6 +281,7 @@ fn common(
         receptions: reception::Names::register(gauges).map_err(registered)?,
         deliveries: delivery::Names::register(gauges).map_err(registered)?,
         own: Arc::new(own_identity(config)),
+        hosts: delivery::HostLimits::new(),
         observer,
         memory: crate::ledger::Types::register(accounts)
             .map_err(|error| Failure::caused("cannot register memory types", &error))?,

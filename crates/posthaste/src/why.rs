@@ -5,7 +5,7 @@ use crate::queues::Explained;
 use config::Config;
 use console::Answer;
 use message::{Container, UnixMicros};
-use scheduling::{ContainerRow, Throttled, Wait};
+use scheduling::{ContainerRow, Pause, Throttled, Wait};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ pub(crate) fn wait(wait: &Wait) -> String {
             format!("message_rate of [{section}], next transaction at {}", until.seconds())
         }
         Wait::Delayed { until } => format!("delayed until {}", until.seconds()),
-        Wait::Paused { until } => format!("unreachable, next connection at {}", until.seconds()),
+        Wait::Paused { until, why } => format!("{}, next connection at {}", pause(*why), until.seconds()),
         Wait::Suspended => "suspended by its options".into(),
         Wait::Curfew { until } => format!("curfew until {}", until.seconds()),
         Wait::SuspendedByOperator { until: None } => "suspended by the operator until resumed".into(),
@@ -38,6 +38,17 @@ pub(crate) fn wait(wait: &Wait) -> String {
             format!("suspended by the operator until {}", until.seconds())
         }
         Wait::Held => "held by its route".into(),
+    }
+}
+
+/// What a container that opens no connection waits for.
+fn pause(why: Pause) -> &'static str {
+    match why {
+        Pause::Unreachable => "unreachable",
+        Pause::Delayed => "unreachable for so long that its mail is delayed as a whole",
+        Pause::NoExit => "the proxy of its binding cannot be used",
+        Pause::Unresolved => "held until the DNS answers",
+        Pause::HostsFull => "every host has as many connections as it may have",
     }
 }
 
@@ -49,7 +60,11 @@ fn option_of(wait: &Wait) -> Option<&'static str> {
         Wait::Curfew { .. } => Some("curfew"),
         Wait::Held => Some("route"),
         Wait::Delayed { .. } => Some("retry_interval"),
-        Wait::Paused { .. } => Some("retry_interval"),
+        Wait::Paused { why: Pause::Unreachable, .. } => Some("retry_interval"),
+        Wait::Paused { why: Pause::Delayed, .. } => Some("connect_timeout_to_delay"),
+        Wait::Paused { why: Pause::NoExit, .. } => Some("egress_proxy"),
+        Wait::Paused { why: Pause::HostsFull, .. } => Some("max_connections_per_host"),
+        Wait::Paused { why: Pause::Unresolved, .. } => None,
         Wait::AtSharedLimit { .. } | Wait::Throttled { .. } => None,
         Wait::Empty | Wait::Moving | Wait::Dialling | Wait::NoPermit | Wait::SuspendedByOperator { .. } => None,
     }

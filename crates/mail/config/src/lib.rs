@@ -44,8 +44,8 @@ pub use options::{
 };
 pub use show::UnknownScope;
 pub use value::{
-    AddHeader, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, HeaderName, HeaderTest,
-    HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Mailbox, MemoryAmount, Network, NetworkSet,
-    OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit, Route, Store, SuppressedKind, SuppressionAction,
-    TcpAddress, WeekWindow, closed_until, parse_duration,
+    AddHeader, AddressList, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, EgressProxy,
+    HeaderName, HeaderTest, HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Login, Mailbox,
+    MemoryAmount, Network, NetworkSet, OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit, Route, Store,
+    SuppressedKind, SuppressionAction, TcpAddress, WeekWindow, closed_until, parse_duration,
 };

@@ -42,7 +42,7 @@ fn the_published_example_is_accepted_as_it_is() {
     assert_eq!(options.max_connections, 32);
     assert_eq!(options.retry_interval, Duration::from_secs(1200));
     assert_eq!(options.message_expiration, Duration::from_secs(86_400));
-    assert_eq!(options.source, ["0.0.0.0".parse::<IpAddr>().unwrap()]);
+    assert_eq!(*options.source, ["0.0.0.0".parse::<IpAddr>().unwrap()]);
     assert_eq!(&*options.ehlo, "mx1.example.org");
 
     assert_eq!(config.logs[0].format, LogFormat::Ec);

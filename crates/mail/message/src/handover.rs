@@ -273,6 +273,12 @@ pub enum Closing {
     Unreachable,
     /// The next hop asked us to come back later (421, or it closed the connection).
     Rebuffed,
+    /// The proxy that the binding leaves through could not be used: the hosts have no part in it.
+    NoExit,
+    /// The DNS did not say who the hosts are: wait until it does.
+    Unresolved,
+    /// Every host that could be tried has as many connections as it may have.
+    HostsFull,
 }
 
 /// The queues of one event loop, as the transport agents see them. Pure: `now` is passed in.

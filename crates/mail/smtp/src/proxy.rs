@@ -1,4 +1,5 @@
-//! The header of the PROXY protocol, versions 1 and 2, by which a load balancer tells who the client is.
+//! The header of the PROXY protocol, versions 1 and 2, by which a load balancer tells who the client is, and by which we
+//! tell an outgoing proxy whom to connect to, and from where.
 //!
 //! Reception calls it with the first octets of a connection, before any SMTP. It never reads past the header, never
 //! looks anything up and never takes a header that is not exactly as the specification says.
@@ -73,6 +74,32 @@ pub fn parse(input: &[u8]) -> Result<Proxied, ProxyError> {
         () if begins(V2) => parse_v2(input),
         () => Err(ProxyError::Signature),
     }
+}
+
+/// The header, version 2, that says who connects to whom (specification §2.2). Two families that differ are both written
+/// as IPv6, the one of IPv4 as mapped.
+pub fn header_v2(addresses: &Addresses) -> Vec<u8> {
+    let mut header = V2.to_vec();
+    let Addresses { source, destination } = addresses;
+    match (source.ip(), destination.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            header.extend_from_slice(&[0x21, 0x11, 0, 12]);
+            header.extend_from_slice(&from.octets());
+            header.extend_from_slice(&to.octets());
+        }
+        (from, to) => {
+            let six = |ip: IpAddr| match ip {
+                IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+                IpAddr::V6(ip) => ip.octets(),
+            };
+            header.extend_from_slice(&[0x21, 0x21, 0, 36]);
+            header.extend_from_slice(&six(from));
+            header.extend_from_slice(&six(to));
+        }
+    }
+    header.extend_from_slice(&source.port().to_be_bytes());
+    header.extend_from_slice(&destination.port().to_be_bytes());
+    header
 }
 
 fn parse_v1(input: &[u8]) -> Result<Proxied, ProxyError> {
@@ -241,6 +268,22 @@ mod tests {
         assert_eq!(whole(&v2(0x21, 0x21, &six)).unwrap().source, "[::1]:9".parse().unwrap());
         assert_eq!(whole(&v2(0x20, 0x00, &[])), None);
         assert_eq!(whole(&v2(0x21, 0x31, &[0; 216])), None);
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        for (source, destination) in [
+            ("192.0.2.1:0", "198.51.100.2:25"),
+            ("[2001:db8::1]:7", "[2001:db8::2]:2525"),
+            ("[::ffff:192.0.2.1]:1", "[2001:db8::2]:25"),
+        ] {
+            let addresses = Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() };
+            assert_eq!(whole(&header_v2(&addresses)), Some(addresses));
+        }
+        let mixed =
+            Addresses { source: "192.0.2.1:1".parse().unwrap(), destination: "[2001:db8::2]:25".parse().unwrap() };
+        let read = whole(&header_v2(&mixed)).unwrap();
+        assert_eq!((read.source.ip().to_canonical(), read.destination), (mixed.source.ip(), mixed.destination));
     }
 
     #[test]

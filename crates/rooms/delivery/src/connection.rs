@@ -4,7 +4,8 @@
 //! begin, writes all there is to write in one call, settles what was decided, and waits for whatever comes next.
 
 use crate::Neighbours;
-use crate::failing::{fail_all, fail_one};
+use crate::exit::{ProxyFailure, Unconnected};
+use crate::failing::{fail_all, fail_one, fail_unresolved};
 use crate::host::{Failure, Target, blames_source};
 use crate::leased::{Leased, Number};
 use crate::report::Due;
@@ -47,18 +48,33 @@ pub(crate) async fn run<N: Neighbours>(room: Rc<Room<N>>, dial: Dial, _seat: Sea
         Ok(targets) => targets,
         Err(Unroutable::Permanent(reply)) => return fail_all(&room, &site, number, Failure::unresolved(reply)).await,
         Err(Unroutable::Temporary(reply)) => return fail_one(&room, &site, number, Failure::unresolved(reply)).await,
+        Err(Unroutable::Unresolved(reply)) => {
+            return fail_unresolved(&room, &site, number, Failure::unresolved(reply)).await;
+        }
     };
-    let mut failure = Failure::unreached();
+    let mut tries = Tries::new();
     for target in targets {
+        let Ok(_permit) = site.take_host(&room, &target) else {
+            tries.full = true;
+            continue;
+        };
         let Some(connected) = unless_stopped(&mut stop, Box::pin(target.connect(&room, &site))).await else { return };
         let stream = match connected {
             Ok(stream) => stream,
-            Err(error) => {
+            Err(Unconnected::Proxy(failure)) => {
+                let ends = !failure.is_about_one_host();
+                tries.proxy = Some(failure);
+                if ends {
+                    break;
+                }
+                continue;
+            }
+            Err(Unconnected::Host(error)) => {
                 let is_hosts = matches!(error, engine::ConnectError::Connect(_) | engine::ConnectError::TimedOut);
                 if is_hosts && !blames_source(&error) {
                     site.on_failed(&target, room.context.now());
                 }
-                failure = failure.or(Failure::unconnected(&error, target.ip()));
+                tries.failure = tries.failure.or(Failure::unconnected(&error, target.ip()));
                 continue;
             }
         };
@@ -72,11 +88,43 @@ pub(crate) async fn run<N: Neighbours>(room: Rc<Room<N>>, dial: Dial, _seat: Sea
             return connection.number.close(closing);
         }
         site.on_failed(&target, room.context.now());
-        failure = failure.or(Failure::ungreeted(&ending, target.ip(), connection.id));
+        tries.failure = tries.failure.or(Failure::ungreeted(&ending, target.ip(), connection.id));
         (number, stop) = connection.into_parts();
     }
-    room.counters.unreachable.add(1);
-    fail_one(&room, &site, number, failure).await;
+    tries.end(&room, &site, number).await;
+}
+
+/// What became of the hosts of a dial, none of which greeted.
+struct Tries {
+    /// The gravest.
+    failure: Failure,
+    /// Whether one has all connections that it may have.
+    full: bool,
+    /// The way out that could not be used.
+    proxy: Option<ProxyFailure>,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self { failure: Failure::unreached(), full: false, proxy: None }
+    }
+
+    /// What it means for the container. Hosts that are full can be reached, and a proxy that cannot be used says nothing
+    /// of hosts: mail then waits as if nothing had been tried.
+    async fn end<N: Neighbours>(self, room: &Rc<Room<N>>, site: &Site, mut number: Number<N>) {
+        if self.full {
+            let reply = Reply::new(451, "4.4.5 [internal] every host has max_connections_per_host connections");
+            site.on_given_up(room.unix(), &reply, None);
+            return number.close(Closing::HostsFull);
+        }
+        if let Some(proxy) = self.proxy.filter(|_| self.failure.is_none()) {
+            room.counters.proxy_failures.add(1);
+            site.on_given_up(room.unix(), &proxy.reply(), Some(proxy.proxy.ip()));
+            return number.close(Closing::NoExit);
+        }
+        room.counters.unreachable.add(1);
+        fail_one(room, site, number, self.failure).await;
+    }
 }
 
 /// `None` if the room drains first.

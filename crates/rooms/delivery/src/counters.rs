@@ -8,6 +8,7 @@ pub struct Names {
     connections: GaugeId,
     connections_total: CounterId,
     unreachable: CounterId,
+    proxy_failures: CounterId,
     delivered: CounterId,
     transient: CounterId,
     permanent: CounterId,
@@ -27,6 +28,7 @@ impl Names {
             connections: gauges.gauge("delivery_connections")?,
             connections_total: gauges.counter("delivery_connections_total")?,
             unreachable: gauges.counter("delivery_unreachable_total")?,
+            proxy_failures: gauges.counter("delivery_proxy_failures_total")?,
             delivered: gauges.counter("delivery_delivered_total")?,
             transient: gauges.counter("delivery_transient_total")?,
             permanent: gauges.counter("delivery_permanent_total")?,
@@ -43,6 +45,7 @@ impl Names {
             connections: shard.gauge(self.connections),
             connections_total: shard.counter(self.connections_total),
             unreachable: shard.counter(self.unreachable),
+            proxy_failures: shard.counter(self.proxy_failures),
             delivered: shard.counter(self.delivered),
             transient: shard.counter(self.transient),
             permanent: shard.counter(self.permanent),
@@ -59,6 +62,7 @@ impl Names {
             connections: u64::try_from(gauges.read_gauge(self.connections)).unwrap_or(0),
             connections_total: gauges.read_counter(self.connections_total),
             unreachable: gauges.read_counter(self.unreachable),
+            proxy_failures: gauges.read_counter(self.proxy_failures),
             delivered: gauges.read_counter(self.delivered),
             transient: gauges.read_counter(self.transient),
             permanent: gauges.read_counter(self.permanent),
@@ -79,6 +83,8 @@ pub struct Figures {
     pub connections_total: u64,
     /// Times no host of a container could be reached.
     pub unreachable: u64,
+    /// Times the proxy of a binding could not be used.
+    pub proxy_failures: u64,
     /// Recipients delivered.
     pub delivered: u64,
     /// Attempts that failed for now.
@@ -101,6 +107,7 @@ pub struct Counters {
     pub(crate) connections: Gauge,
     pub(crate) connections_total: Counter,
     pub(crate) unreachable: Counter,
+    pub(crate) proxy_failures: Counter,
     pub(crate) delivered: Counter,
     pub(crate) transient: Counter,
     pub(crate) permanent: Counter,

@@ -5,7 +5,7 @@ use crate::report::Due;
 use crate::reporter::{self, ReportJob};
 use crate::room::Room;
 use crate::settling::Trial;
-use crate::{Counters, LastFailure, Neighbours, OwnIdentity, SourceRow};
+use crate::{Counters, HostLimits, LastFailure, Neighbours, OwnIdentity, SourceRow};
 use config::Config;
 use engine::{Descriptors, LoopContext, Pool, Scope, TaskKind};
 use message::dsn::Action;
@@ -37,6 +37,8 @@ pub struct Parts<N: Neighbours> {
     pub counters: Counters,
     /// Shared with the whole process.
     pub own: Arc<OwnIdentity>,
+    /// Shared with the whole process.
+    pub hosts: Arc<HostLimits>,
     /// Ids of connections and reports: its `pid` is no other loop's.
     pub ids: IdSource,
 }

@@ -20,6 +20,21 @@ pub(crate) async fn fail_one<N: Neighbours>(room: &Rc<Room<N>>, site: &Site, mut
     number.close(Closing::Unreachable);
 }
 
+/// The hosts of a container are not known, because the DNS does not say. One lease is told so; after that the container
+/// holds its mail, and asks until the DNS answers.
+pub(crate) async fn fail_unresolved<N: Neighbours>(
+    room: &Rc<Room<N>>,
+    site: &Site,
+    mut number: Number<N>,
+    failure: Failure,
+) {
+    site.on_given_up(room.unix(), &failure.reply, None);
+    if site.lookups_failed() <= 1 {
+        fail(room, site, &number, &failure, Verdict::Transient).await;
+    }
+    number.close(Closing::Unresolved);
+}
+
 /// Gives a failure to everything that waits now, in bounded steps.
 pub(crate) async fn fail_all<N: Neighbours>(room: &Rc<Room<N>>, site: &Site, mut number: Number<N>, failure: Failure) {
     for _ in 0..FAILED_LEASES_MAX {

@@ -1,17 +1,14 @@
-//! One host: connecting to it from the right address, and what it means if that fails.
+//! One host: connecting to it, and what it means if that fails.
 
 use crate::Neighbours;
+use crate::exit::{Unconnected, leave};
 use crate::room::Room;
 use crate::site::Site;
-use crate::sources::Source;
-use engine::{ConnectError, Stream, connect, connect_unix};
+use engine::{ConnectError, Stream, connect_unix};
 use message::{MessageId, Reply, Stage};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-
-/// Source addresses tried with one host.
-const SOURCES_TRIED_MAX: usize = 4;
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,46 +35,17 @@ impl Target {
         }
     }
 
-    /// Connects within the site's time.
-    pub(crate) async fn connect<N: Neighbours>(&self, room: &Room<N>, site: &Site) -> Result<Stream, ConnectError> {
+    /// Connects within the site's time, by the site's way out.
+    pub(crate) async fn connect<N: Neighbours>(&self, room: &Room<N>, site: &Site) -> Result<Stream, Unconnected> {
         let timers = room.context.timers();
         match self {
-            Self::Inet(address) => connect_inet(room, site, *address).await,
+            Self::Inet(address) => leave(room, site, *address).await,
             Self::Unix(path) => {
                 let connecting = timers.after(site.options.connect_timeout).limit(connect_unix(path)).await;
-                connecting.unwrap_or(Err(ConnectError::TimedOut))
+                Ok(connecting.unwrap_or(Err(ConnectError::TimedOut))?)
             }
         }
     }
-}
-
-/// Connects from one of the site's source addresses; from another if that cannot be used.
-async fn connect_inet<N: Neighbours>(room: &Room<N>, site: &Site, remote: SocketAddr) -> Result<Stream, ConnectError> {
-    let mut unusable = ConnectError::Bind(std::io::ErrorKind::AddrNotAvailable.into());
-    for _ in 0..SOURCES_TRIED_MAX {
-        let source = match room.sources.pick(&site.options.source, remote, room.context.now()) {
-            Source::Any => return connect(room.context.timers(), None, remote, site.options.connect_timeout).await,
-            Source::Missing => break,
-            Source::Address(source) => source,
-        };
-        let connected = connect(room.context.timers(), Some(source), remote, site.options.connect_timeout).await;
-        let now = room.context.now();
-        match connected {
-            Ok(stream) => {
-                room.sources.on_answered(source);
-                return Ok(stream);
-            }
-            Err(error) if blames_source(&error) => {
-                room.sources.on_unusable(source, now);
-                unusable = error;
-            }
-            Err(error) => {
-                room.sources.on_unanswered(source, remote.ip(), now);
-                return Err(error);
-            }
-        }
-    }
-    Err(unusable)
 }
 
 /// Whether another source address may do better with the same host.
@@ -121,6 +89,11 @@ impl Failure {
     /// The host was reached and would not talk.
     pub(crate) fn ungreeted(ending: &smtp::client::Ending, peer: Option<IpAddr>, connection: MessageId) -> Self {
         Self { rank: 4, reply: ending.reply(), stage: ending.stage(), peer, connection }
+    }
+
+    /// Whether no host was even tried.
+    pub(crate) fn is_none(&self) -> bool {
+        self.rank == 0
     }
 
     /// The graver of the two; of equals the later.

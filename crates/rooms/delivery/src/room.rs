@@ -1,5 +1,6 @@
 //! What all tasks of the room share on one loop.
 
+use crate::hosts::HostLimits;
 use crate::idle::Idle;
 use crate::reporter::Reports;
 use crate::site::{Site, Sites};
@@ -37,6 +38,7 @@ pub(crate) struct Room<N: Neighbours> {
     pub(crate) config: RefCell<Arc<Config>>,
     pub(crate) sites: RefCell<Sites>,
     pub(crate) sources: Sources,
+    pub(crate) hosts: Arc<HostLimits>,
     pub(crate) idle: Idle,
     pub(crate) reports: Reports<N>,
     /// Rings the dispatcher.
@@ -52,8 +54,20 @@ pub(crate) struct Room<N: Neighbours> {
 
 impl<N: Neighbours> Room<N> {
     pub(crate) fn new(parts: crate::Parts<N>, config: &Arc<Config>, connections: ScopeRef) -> Self {
-        let crate::Parts { context, work, spool, resolver, events, inject, pool, descriptors, counters, own, ids } =
-            parts;
+        let crate::Parts {
+            context,
+            work,
+            spool,
+            resolver,
+            events,
+            inject,
+            pool,
+            descriptors,
+            counters,
+            own,
+            hosts,
+            ids,
+        } = parts;
         Self {
             context,
             work,
@@ -69,6 +83,7 @@ impl<N: Neighbours> Room<N> {
             config: RefCell::new(config.clone()),
             sites: RefCell::default(),
             sources: Sources::default(),
+            hosts,
             idle: Idle::default(),
             reports: Reports::default(),
             bell: Notify::new(),

@@ -1,9 +1,10 @@
 //! What the connections of one container share: its options, the plan of its hosts, and which of them failed lately.
 
 use crate::host::Target;
+use crate::hosts::HostPermit;
 use crate::room::Room;
 use crate::{Neighbours, OwnIdentity};
-use config::{Config, DomainOptions, Ipv6Use};
+use config::{Config, DomainOptions, EgressProxy, Ipv6Use};
 use message::{Agent, Container, Reply, UnixMicros};
 use policy::{Destination, FailureClass, Families, Host, Plan, PlanHost, PlanOptions, Resolve, ResolveError};
 use smtp::client::{Ahead, Dialect, Grouping, Settings, Timeouts};
@@ -29,6 +30,8 @@ pub(crate) struct Site {
     pub(crate) container: Arc<Container>,
     pub(crate) options: Arc<DomainOptions>,
     pub(crate) settings: Arc<Settings>,
+    /// The section that declares `max_connections_per_host`, if any does.
+    host_limit: Option<Arc<str>>,
     used: Cell<Instant>,
     plan: RefCell<Option<(Rc<Plan>, Instant)>>,
     /// Until when a host that failed is passed over.
@@ -84,21 +87,34 @@ pub(crate) enum Unroutable {
     /// All mail of the container fails.
     Permanent(Reply),
     Temporary(Reply),
+    /// The DNS does not answer, or makes no sense.
+    Unresolved(Reply),
 }
+
+/// A host has all connections that it may have.
+#[derive(Debug)]
+pub(crate) struct HostFull;
 
 impl From<ResolveError> for Unroutable {
     fn from(error: ResolveError) -> Self {
         match error.class() {
             FailureClass::Permanent => Self::Permanent(error.reply()),
-            FailureClass::Temporary => Self::Temporary(error.reply()),
+            FailureClass::Temporary => Self::Unresolved(error.reply()),
         }
     }
 }
 
 impl Site {
     fn new(container: &Arc<Container>, config: &Config, now: Instant) -> Self {
-        let options = config.domain_options(&container.options, &container.binding, container.group.as_deref());
+        let group = container.group.as_deref();
+        let options = config.domain_options(&container.options, &container.binding, group);
+        let host_limit = (options.max_connections_per_host > 0)
+            .then(|| {
+                config.declaring_section(&container.options, &container.binding, group, "max_connections_per_host")
+            })
+            .flatten();
         Self {
+            host_limit: host_limit.map(Arc::from),
             settings: Arc::new(settings(container, &options)),
             container: container.clone(),
             options,
@@ -123,8 +139,30 @@ impl Site {
             let reply = Reply::new(550, "5.7.1 [internal] every host of this domain is prohibited");
             return Err(Unroutable::Permanent(reply));
         }
+        ordered.retain(|ip| !self.options.skip_hosts.contains(*ip));
+        if ordered.is_empty() {
+            return Err(Unroutable::Temporary(Reply::new(
+                451,
+                "4.4.1 [internal] every host of this domain is skipped",
+            )));
+        }
         let now = room.context.now();
         Ok(self.unfailed(ordered, now).into_iter().map(|ip| Target::Inet(SocketAddr::new(ip, self.port()))).collect())
+    }
+
+    /// The permit for a connection to a host, if its number is limited.
+    pub(crate) fn take_host<N: Neighbours>(
+        &self,
+        room: &Room<N>,
+        target: &Target,
+    ) -> Result<Option<HostPermit>, HostFull> {
+        let (Some(section), Some(host)) = (&self.host_limit, target.ip()) else { return Ok(None) };
+        room.hosts.take(section, host, self.options.max_connections_per_host).map(Some).ok_or(HostFull)
+    }
+
+    /// Failed look-ups in a row.
+    pub(crate) fn lookups_failed(&self) -> u32 {
+        self.lookups_failed.get()
     }
 
     fn port(&self) -> u16 {
@@ -248,9 +286,12 @@ impl Site {
 }
 
 /// Which addresses of hosts are of use: source addresses of one family only reach hosts of that family, because a
-/// connection from any other address would not be from the configured identity.
+/// connection from any other address would not be from the configured identity. Those of a SOCKS server's client only
+/// reach the server.
 fn families(options: &DomainOptions) -> Families {
-    let free = options.source.is_empty() || options.source.iter().any(IpAddr::is_unspecified);
+    let free = options.source.is_empty()
+        || options.source.iter().any(IpAddr::is_unspecified)
+        || matches!(options.egress_proxy, EgressProxy::Socks5 { .. });
     let has_v4 = free || options.source.iter().any(IpAddr::is_ipv4);
     let has_v6 = free || options.source.iter().any(IpAddr::is_ipv6);
     match options.ipv6 {

@@ -195,6 +195,7 @@ fn start(context: &LoopContext, config: &Arc<Config>, gauges: &Gauges, supply: S
         descriptors: Descriptors::new(20_000, Reserve::of(20_000)),
         counters: names.counters(&gauges.shard()),
         own: Arc::new(OwnIdentity::new("us.example", Vec::new())),
+        hosts: delivery::HostLimits::new(),
         ids: IdSource::new(1, 2),
     };
     (Delivery::start(parts, config), names)

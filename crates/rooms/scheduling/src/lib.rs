@@ -38,6 +38,7 @@ mod gates;
 mod leasing;
 mod limits;
 mod line;
+mod pausing;
 mod permits;
 mod queue;
 mod queues;
@@ -52,6 +53,7 @@ mod throttle;
 mod visit;
 
 pub use limits::{Flow, Limits, Ramp, Retries, RetryPolicy};
+pub use pausing::{GiveUp, Pause};
 pub use permits::{Permit, Permits, Standing};
 pub use report::{ContainerPage, ContainerRow, EntryPlace, EntryRow, Summary, Throttled, Wait};
 pub use resident::ResidentLimits;

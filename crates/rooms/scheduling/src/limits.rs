@@ -3,7 +3,7 @@
 //! `posthaste` makes one for each set of options and shares it among containers; it never changes, a new configuration
 //! brings new ones ([`crate::Scheduler::reconfigure`]).
 
-use crate::Shares;
+use crate::{GiveUp, Shares};
 use config::{ConnectionRamp, DomainOptions, RetryLimit, WeekWindow};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Limits {
     pub curfew: Vec<WeekWindow>,
     /// When to try again, and when to give up.
     pub retry: RetryPolicy,
+    /// When hosts that cannot be reached delay all mail.
+    pub give_up: GiveUp,
     /// After this many transient failures a message is not kept in memory any more.
     pub resident_failures_max: u16,
     /// Limits and throttles that others have a part in.
@@ -90,6 +92,7 @@ impl Default for Limits {
             flow: Flow::Flowing,
             curfew: vec![],
             retry: RetryPolicy::default(),
+            give_up: GiveUp::default(),
             resident_failures_max: RESIDENT_FAILURES_MAX,
             shares: Shares::default(),
         }
@@ -132,6 +135,10 @@ impl From<&DomainOptions> for Limits {
                 },
                 expiration: options.message_expiration,
                 age_max: Some(options.max_message_age).filter(|age| !age.is_zero()),
+            },
+            give_up: GiveUp {
+                failures: Some(options.mx_failures_to_delay).filter(|&failures| failures > 0),
+                after: Some(options.connect_timeout_to_delay).filter(|after| !after.is_zero()),
             },
             resident_failures_max: RESIDENT_FAILURES_MAX,
             shares: Shares::default(),

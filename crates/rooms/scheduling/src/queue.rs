@@ -6,6 +6,7 @@
 use crate::active::Active;
 use crate::delayed::Delayed;
 use crate::line::{Links, NONE};
+use crate::pausing::Failing;
 use crate::{Flow, Limits, Ramp, Throttle};
 use config::closed_until;
 use message::{Agent, Closing, Container, UnixMicros};
@@ -20,9 +21,6 @@ const RECIPIENTS_PER_CONNECTION: u32 = 4;
 const STALL: Duration = Duration::from_secs(2);
 /// Connections to files: more would only wait for the same disk.
 const MAILDIR_CONNECTIONS_MAX: u32 = 8;
-/// How long a container pauses after one failure to connect more than the last time.
-const PAUSES_S: [u64; 8] = [2, 10, 30, 60, 120, 300, 600, 900];
-
 /// A domain container on a binding.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -43,8 +41,8 @@ pub(crate) struct Queue {
     pub(crate) connections: u32,
     /// Connections that its deliveries have earned.
     ramp: u32,
-    /// Failures to connect since the last delivery.
-    failures: u8,
+    /// What came to nothing since a host was reached.
+    pub(crate) failing: Failing,
     /// The operator's word on this container.
     pub(crate) flow: Flow,
     /// The operator's word on containers like it.
@@ -118,7 +116,7 @@ impl Queue {
             expired: 0,
             connections: 0,
             ramp: RAMP_START,
-            failures: 0,
+            failing: Failing::default(),
             flow: Flow::Flowing,
             suspended_until: UnixMicros(0),
             listed: None,
@@ -198,7 +196,7 @@ impl Queue {
         }
         let load = self.active.len().saturating_add(self.leased);
         let goal = match self.limits.ramp {
-            Ramp::Straight if self.failures == 0 => load,
+            Ramp::Straight if self.failing.failures == 0 => load,
             Ramp::Straight => load.min(self.ramp),
             Ramp::Gradual => {
                 let stalled = now >= self.moved_at.after(STALL);
@@ -259,35 +257,33 @@ impl Queue {
 
     /// A next hop answered for a recipient: it can be reached.
     pub(crate) fn on_reached(&mut self) {
-        self.failures = 0;
+        self.failing.on_reached();
     }
 
     /// A delivery earns one connection more.
     pub(crate) fn on_delivered(&mut self) {
-        self.failures = 0;
+        self.failing.on_reached();
         self.ramp = self.ramp.saturating_add(1).min(self.connections_max().max(1));
     }
 
     /// A connection ended, `connections` does not count it any more. Returns how long to pause; the caller lengthens
     /// that at random.
     pub(crate) fn on_closed(&mut self, closing: Closing, now: UnixMicros) -> Option<Duration> {
-        let first_pause = match closing {
+        match closing {
             Closing::Done => {
                 if self.connections == 0 && self.active.is_empty() {
                     self.ramp = RAMP_START;
                 }
                 return None;
             }
-            Closing::Rebuffed => 0,
-            Closing::Unreachable => 1,
-        };
-        self.ramp = self.connections.max(1);
+            Closing::Rebuffed | Closing::Unreachable => self.ramp = self.connections.max(1),
+            // The hosts have no part in it.
+            Closing::NoExit | Closing::Unresolved | Closing::HostsFull => {}
+        }
         if now < self.paused_until {
             return None; // Connections that were opened together fail together: that is one failure.
         }
-        let step = (usize::from(self.failures) + first_pause).min(PAUSES_S.len() - 1);
-        self.failures = self.failures.saturating_add(1);
-        Some(Duration::from_secs(PAUSES_S[step]).min(self.limits.retry.interval))
+        self.failing.pause(closing, &self.limits, now)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::entries::State;
 use crate::line::NONE;
 use crate::queue::{Place, Queue, Rest};
 use crate::scheduler::{PermitState, Scheduler};
-use crate::{Selector, Share, Throttle};
+use crate::{Pause, Selector, Share, Throttle};
 use message::{Container, MessageId, StoreKey, UnixMicros};
 use std::sync::Arc;
 
@@ -66,10 +66,12 @@ pub enum Wait {
         /// The next attempt.
         until: UnixMicros,
     },
-    /// Its hosts could not be reached or asked us to come back later.
+    /// Its last connection came to nothing.
     Paused {
         /// The next connection.
         until: UnixMicros,
+        /// What is waited for.
+        why: Pause,
     },
     /// Its options stopped it.
     Suspended,
@@ -233,7 +235,7 @@ impl Scheduler {
             }
         }
         if queue.connections == 0 && now < queue.paused_until {
-            Wait::Paused { until: queue.paused_until }
+            Wait::Paused { until: queue.paused_until, why: queue.failing.why }
         } else if let Some(wait) = Self::shared_wait(queue, now) {
             wait
         } else if queue.listed.is_some() {

@@ -72,7 +72,8 @@ fn as_many_as_there_is_mail_if_told_so() {
 
 #[test]
 fn pauses_grow_and_a_delivery_ends_them() {
-    let mut clockwork = clockwork(Limits::default());
+    let give_up = scheduling::GiveUp { failures: None, after: None };
+    let mut clockwork = clockwork(Limits { give_up, ..Limits::default() });
     let container = site("a", Agent::Mx);
     for _ in 0..10 {
         clockwork.message(&container, 1);
@@ -84,7 +85,7 @@ fn pauses_grow_and_a_delivery_ends_them() {
             clockwork.scheduler.closed(dial.connection, Closing::Unreachable, clockwork.now);
         }
         let row = clockwork.scheduler.container(&container, clockwork.now).unwrap();
-        let Wait::Paused { until } = row.wait else { panic!("{row:?}") };
+        let Wait::Paused { until, .. } = row.wait else { panic!("{row:?}") };
         let (pause, expected) = (clockwork.now.until(until), Duration::from_secs(expected));
         assert!(pause >= expected && pause <= expected * 5 / 4, "{pause:?}, not {expected:?}");
         assert_eq!(clockwork.scheduler.poll_wake(clockwork.now), Some(pause));

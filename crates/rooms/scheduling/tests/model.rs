@@ -40,7 +40,14 @@ fn verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn closing() -> impl Strategy<Value = Closing> {
-    prop_oneof![Just(Closing::Done), Just(Closing::Unreachable), Just(Closing::Rebuffed)]
+    prop_oneof![
+        Just(Closing::Done),
+        Just(Closing::Unreachable),
+        Just(Closing::Rebuffed),
+        Just(Closing::NoExit),
+        Just(Closing::Unresolved),
+        Just(Closing::HostsFull),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -360,6 +367,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             expiration: Duration::from_secs(2000),
             age_max: None,
         },
+        give_up: scheduling::GiveUp::default(),
         resident_failures_max: 3,
         shares: scheduling::Shares::default(),
     })

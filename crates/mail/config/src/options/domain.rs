@@ -1,10 +1,12 @@
 //! Rows of `[domain."…"]`, `[binding.…]` and `[binding_group.…]`: how mail goes out. `scopes.rs` has the fall-back order.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Scopes, default, derived, section};
-use crate::value::{ConnectionRamp, HostName, Ipv6Use, NetworkSet, Percent, Rate, RetryLimit, Route, WeekWindow};
+use crate::value::{
+    AddressList, ConnectionRamp, EgressProxy, HostName, Ipv6Use, NetworkSet, Percent, Rate, RetryLimit, Route,
+    WeekWindow,
+};
 
 section! {
     /// How mail for a domain goes out, by a binding. Every option may stand in a `[domain."PATTERN"]`, in a binding, in a
@@ -17,7 +19,13 @@ section! {
         /// The local addresses to connect from, in turn; `"0.0.0.0"` or `"::"` or none leave the choice to the kernel.
         /// Otherwise hosts of a family that none of the addresses has are not used. An address that cannot be used is
         /// left aside for a minute, and longer each time.
-        source: Vec<IpAddr> = default("").scopes(Scopes::BINDING.or(Scopes::BINDING_GROUP));
+        source: AddressList = default("").scopes(Scopes::BINDING.or(Scopes::BINDING_GROUP));
+        /// The proxy that connections to hosts go through. `haproxy://` is sent a PROXY protocol header, version 2, with
+        /// one of `source` as the source and the host as the destination; `socks5://` is asked to connect, from one of
+        /// `source` to the proxy. While the proxy cannot be used, mail waits and no host is blamed.
+        egress_proxy: EgressProxy = default("none").scopes(Scopes::BINDING.or(Scopes::BINDING_GROUP));
+        /// How long the proxy may take for its own part: to be connected to, and to agree.
+        egress_proxy_timeout: Duration = default("10s").range("10ms", "10m");
         /// The name given in EHLO.
         ehlo: HostName = derived("the server's hostname");
         /// Whether IPv6 addresses of a host are used, and whether first.
@@ -27,6 +35,9 @@ section! {
         /// Connections at the same time of all queues together that take this value from the same section, whichever
         /// domains and bindings they have; 0 is any number.
         shared_max_connections: u32 = default("0").range("0", "1000000");
+        /// Connections at the same time to one address of a host, of all queues together that take this value from the
+        /// same section; 0 is any number. A host that has them all is passed over for others of the domain.
+        max_connections_per_host: u32 = default("0").range("0", "1000000");
         /// Connections in a time, of all queues together that take this value from the same section.
         connection_rate: Rate = default("none");
         /// Recipients in a time, of all queues together that take this value from the same section. They leave evenly,
@@ -51,6 +62,9 @@ section! {
         blackhole: bool = default("false");
         /// Networks that are never connected to, whatever the DNS says of them.
         prohibited_hosts: NetworkSet = default("");
+        /// Networks whose hosts are passed over as if the DNS did not name them. Mail of a domain without other hosts
+        /// waits.
+        skip_hosts: NetworkSet = default("");
 
         /// The wait after the first transient failure. It doubles with every further one.
         retry_interval: Duration = default("20m").range("1s", "30d");
@@ -86,8 +100,12 @@ section! {
         /// How long a connection without work is kept.
         idle_timeout: Duration = default("5s").range("0s", "1h");
 
-        /// Failures of every host of a domain in a row after which its mail is delayed without trying; 0 never does.
-        mx_failures_to_delay: u32 = default("50").later("a queue whose hosts cannot be reached pauses as a whole");
+        /// Times in a row that no host of a domain could be reached after which its mail as a whole is delayed: the
+        /// domain is then tried once every `retry_interval`; 0 never does.
+        mx_failures_to_delay: u32 = default("50");
+        /// How long no host of a domain could be reached after which its mail as a whole is delayed in the same way; 0s
+        /// never does.
+        connect_timeout_to_delay: Duration = default("15m").range("0s", "30d");
         /// How long a host that failed is passed over.
         host_failure_retry: Duration = default("2m").range("0s", "1d");
         /// Failed look-ups of MX records in a row after which the domain's own address is tried; 0 never does.

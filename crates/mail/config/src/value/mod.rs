@@ -9,6 +9,7 @@ use crate::toml::Item;
 
 mod address;
 mod duration;
+mod egress_proxy;
 mod header;
 mod keyword;
 mod name;
@@ -20,6 +21,7 @@ mod window;
 
 pub use address::{BindAddress, TcpAddress};
 pub use duration::parse_duration;
+pub use egress_proxy::{AddressList, EgressProxy, Login};
 pub use header::{HeaderName, HeaderTest, OptionalName};
 pub use keyword::{
     AddHeader, ConnectionRamp, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol,

@@ -351,6 +351,7 @@ impl Bench {
             descriptors: Descriptors::new(20_000, Reserve::of(20_000)),
             counters: names.counters(&gauges.shard()),
             own: Arc::new(OwnIdentity::new("us.example", Vec::new())),
+            hosts: delivery::HostLimits::new(),
             ids: IdSource::new(1, 2),
         };
         let delivery = Delivery::start(parts, config);

@@ -96,7 +96,7 @@ fn mail_waits_while_names_cannot_be_looked_up() {
         let failure = Err(ResolveError::Timeout(name("b.example")));
         bench.table.routes.borrow_mut().insert("b.example".to_owned(), failure);
         put(&bench, 5);
-        bench.until_rows("closed Unreachable", 1).await;
+        bench.until_rows("closed Unresolved", 1).await;
         assert_eq!(bench.count("T 0 0 0 451 4.4.3 [internal] DNS query timed out"), 1);
         assert_eq!(bench.work.borrow().waiting(), 4);
     });
