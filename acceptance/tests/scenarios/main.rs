@@ -23,6 +23,7 @@ mod queues;
 mod relay;
 mod reports;
 mod service_manager;
+mod shaping;
 mod sources;
 mod stores;
 mod suppression;

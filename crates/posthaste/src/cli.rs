@@ -61,7 +61,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SpoolCommand,
     },
-    /// Rules of traffic shaping: validate, explain, try on recorded outcomes
+    /// Traffic shaping: what is in force, and its rules: validate, explain, try on recorded outcomes
     Shaping {
         #[command(subcommand)]
         command: ShapingCommand,
@@ -312,6 +312,20 @@ pub(crate) enum SpoolCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ShapingCommand {
+    /// What the running server has in force: for whom, what, until when, by which rule
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End what the running server has in force for a site or a domain
+    Clear {
+        /// The site, or a domain of it
+        site: String,
+        /// Only on this binding
+        binding: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// Validate rule files, read one after the other; `starter` is the server's own
     Check {
         /// The files

@@ -82,6 +82,8 @@ pub(crate) async fn run(context: LoopContext, seeds: Seeds) {
     let grace = shard.generation.borrow().config.server.drain_timeout;
     reception.drain(grace).await;
     delivery.drain(grace / 2).await;
+    // What was delivered meanwhile counts, too.
+    shard.follow_shaping().await;
     shard.events.recorder.flush();
     shard.detach();
 }
@@ -105,7 +107,7 @@ fn shard(
         generation: Generation::new(config.clone(), common.shared.clone()),
         scheduler,
         spool,
-        events: Events { recorder, observer: common.observer.clone() },
+        events: Events { recorder, observer: common.observer.clone(), desk: common.desk.clone() },
         lanes,
         pressure: common.pressure.clone(),
         windows: WindowPool::new(WINDOW_BYTES, WINDOWS_KEPT),

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::server::Server;
 use crate::why::{self, wait};
-use crate::{queue_desk, run, suppressing, suppression_desk};
+use crate::{queue_desk, run, shaping_console, suppressing, suppression_desk};
 use console::{Answer, Caller, Command, Commands};
 use delivery::SourceRow;
 use message::UnixMicros;
@@ -53,6 +53,8 @@ const TABLE: &[Command] = &[
     suppression_desk::TABLE[6],
     suppression_desk::TABLE[7],
     suppression_desk::TABLE[8],
+    shaping_console::TABLE[0],
+    shaping_console::TABLE[1],
     Command { usage: "logs", about: "Rows written and dropped." },
     Command { usage: "reopen logs", about: "Opens the log files anew." },
     Command { usage: "reload", about: "Reads the configuration again." },
@@ -138,6 +140,7 @@ impl Operator {
             ["loops"] => self.server.loops(),
             ["spool"] => self.server.spool(),
             ["dns", "stats"] => self.server.dns(),
+            ["shaping", rest @ ..] => self.server.shaping(now(), rest),
             ["suppression", rest @ ..] => self.suppression(rest).await,
             ["logs"] => self.server.logs(),
             ["reopen", "logs"] => {

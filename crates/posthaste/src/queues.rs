@@ -23,6 +23,8 @@ const SELECTED_MAX: usize = 200_000;
 pub(crate) struct Explained {
     pub(crate) row: ContainerRow,
     pub(crate) failure: Option<LastFailure>,
+    /// What traffic shaping has in force for it.
+    pub(crate) shaping: Vec<shaping::Standing>,
 }
 
 impl Server {
@@ -60,11 +62,21 @@ impl Server {
         let failures = self
             .ask_all(move |shard| containers.iter().map(|container| shard.last_failure(container)).collect::<Vec<_>>())
             .await?;
+        let containers: Vec<_> = rows.iter().map(|row| row.container.clone()).collect();
+        let placed = self
+            .ask_all(move |shard| containers.iter().map(|container| shard.site_name(container)).collect::<Vec<_>>())
+            .await?;
         let latest = |place: usize| {
             let each = failures.iter().filter_map(|of_loop| of_loop.get(place)?.clone());
             each.max_by_key(|failure| failure.at)
         };
-        Ok(rows.into_iter().enumerate().map(|(place, row)| Explained { row, failure: latest(place) }).collect())
+        let now = crate::operate::now();
+        let explained = rows.into_iter().enumerate().map(|(place, row)| {
+            let site = placed.iter().find_map(|of_loop| of_loop.get(place)?.clone());
+            let shaping = self.common.desk.standing_for(now, &(row.container.clone(), site));
+            Explained { row, failure: latest(place), shaping }
+        });
+        Ok(explained.collect())
     }
 
     /// The container that mail for a domain goes to by the binding `default`.

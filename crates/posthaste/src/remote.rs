@@ -20,7 +20,8 @@ pub(crate) fn socket(args: &ServerArgs) -> Result<PathBuf, Failure> {
     }
 }
 
-fn ask(args: &ServerArgs, words: &[String]) -> Result<(), Failure> {
+/// Asks, and prints the answer.
+pub(crate) fn ask(args: &ServerArgs, words: &[String]) -> Result<(), Failure> {
     let patience = if words.first().is_some_and(|word| word == "queue") { PATIENCE_QUEUE } else { PATIENCE };
     let answer = console::ask(&socket(args)?, words, patience).map_err(|error| Failure::caused("no answer", &error))?;
     if !answer.ok {

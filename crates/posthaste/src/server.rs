@@ -11,10 +11,12 @@ use crate::failure::Failure;
 use crate::handing::lanes;
 use crate::main_loop::{self, Seeds};
 use crate::redirections::Redirections;
+use crate::shaping_desk::{self, Desk};
+use crate::shaping_state::{self, Saver};
 use crate::shard::Shard;
 use crate::store::{self, Recovered, Store};
 use crate::suppressing::Suppression;
-use config::{BindAddress, Config, LogEvent, LogFormat, Protocol};
+use config::{BindAddress, Config, LogEvent, LogFormat, Protocol, ShapingMode};
 use engine::{
     Accounts, DescriptorLimit, Descriptors, Gauges, Inherited, InheritedSocket, ListenOptions, LoopOptions, Loops,
     MemoryLimits, MemoryMonitor, Pools, PressureGauge, Reserve, Sending, StallOptions, StallWatch,
@@ -70,6 +72,8 @@ pub(crate) struct Common {
     pub(crate) suppression: Suppression,
     /// What operators decided about the way of mail that waits.
     pub(crate) redirections: Arc<Redirections>,
+    /// Traffic shaping.
+    pub(crate) desk: Arc<Desk>,
     /// Differs with every start: part of every id.
     pub(crate) origin: u32,
 }
@@ -90,6 +94,8 @@ pub(crate) struct Server {
     memory: MemoryLimits,
     /// The suppression list's thread, which ends with the server.
     _suppression: Option<suppression::Writer>,
+    /// Writes the state of traffic shaping, a last time when it is dropped.
+    shaping: Saver,
 }
 
 impl Server {
@@ -102,7 +108,8 @@ impl Server {
             .map_err(|error| Failure::caused("cannot open a log", &error))?;
         let (gauges, accounts) = (Gauges::new(), Accounts::new());
         let (suppression, suppression_writer) = Suppression::open(&config)?;
-        let (common, driver, monitor) = common(&config, &gauges, &accounts, options.observer, suppression)?;
+        let (desk, shaping) = shaping_state::open(&config)?;
+        let (common, driver, monitor) = common(&config, &gauges, &accounts, options.observer, suppression, desk)?;
         let bells: Vec<_> = (0..count).map(|_| doorbell()).collect();
         let ringers: Vec<_> = bells.iter().map(|(ringer, _)| ringer.clone()).collect();
         let mut listeners = bind(&config, options.inherited, count)?;
@@ -153,6 +160,7 @@ impl Server {
             recovery: Some(recovery),
             stall,
             _suppression: suppression_writer,
+            shaping,
         })
     }
 
@@ -176,6 +184,8 @@ impl Server {
     /// Puts a new generation into effect. Says what needs a restart.
     pub(crate) fn reload(&self, config: Arc<Config>) -> Result<String, Failure> {
         let notes = restart_notes(&self.config(), &config);
+        let rules = shaping_desk::load_rules(&config)?;
+        self.common.desk.reload(&config, rules);
         self.common.permits.set(config.server.max_connections_out, config.server.reserve_connections_out);
         for pool in &config.pools {
             if let Some(running) = self.common.pools.get(&pool.name) {
@@ -215,6 +225,7 @@ impl Server {
         drop(self.stall);
         // Reception has its own deadline, delivery half of it again; then whatever still hangs is ended.
         self.loops.shutdown(drain * 2 + Duration::from_secs(15));
+        drop(self.shaping);
         drop(self.store);
         drop(self.logs);
     }
@@ -255,6 +266,7 @@ fn common(
     accounts: &Accounts,
     observer: Option<Arc<dyn Observer>>,
     suppression: Suppression,
+    desk: Arc<Desk>,
 ) -> Result<Built, Failure> {
     let pools = Pools::new();
     for pool in &config.pools {
@@ -290,6 +302,7 @@ fn common(
             config.server.data_dir.join("redirections.jsonl"),
             crate::operate::now(),
         )?),
+        desk,
         origin: rng.next_u64() as u32 & 0xFFFF_0000 | config.server.node,
     };
     Ok((common, driver, monitor))
@@ -326,6 +339,7 @@ fn log_specs(config: &Config) -> Vec<LogSpec> {
             LogFormat::Ec => RowFormat::Ec,
             LogFormat::Bounce => RowFormat::Bounce,
             LogFormat::Reject => RowFormat::Reject,
+            LogFormat::Shaping => RowFormat::Shaping,
         };
         let has = |event| log.events.is_empty() || log.events.contains(&event);
         LogSpec {
@@ -342,7 +356,13 @@ fn log_specs(config: &Config) -> Vec<LogSpec> {
             ..LogSpec::new(&log.name, format, log.path.clone())
         }
     };
-    config.logs.iter().map(spec).collect()
+    let mut specs: Vec<LogSpec> = config.logs.iter().map(spec).collect();
+    if config.shaping.mode != ShapingMode::Off && !config.logs.iter().any(|log| log.format == LogFormat::Shaping) {
+        // No decision is without a record.
+        let path = config.server.log_dir.join("shapinglog.ec");
+        specs.push(LogSpec { heartbeat: Duration::ZERO, ..LogSpec::new("shaping", RowFormat::Shaping, path) });
+    }
+    specs
 }
 
 /// A listening socket for one loop, and the listener whose terms it has.
@@ -471,6 +491,9 @@ fn restart_notes(old: &Config, new: &Config) -> String {
     }
     if old.suppression.folder != new.suppression.folder {
         notes.push("folder of the suppression list");
+    }
+    if old.shaping.state != new.shaping.state {
+        notes.push("state file of traffic shaping");
     }
     if old.spool.volumes != new.spool.volumes || old.engine.loops != new.engine.loops {
         notes.push("spool and engine");

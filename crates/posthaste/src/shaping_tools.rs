@@ -1,8 +1,9 @@
-//! `posthaste shaping …`: rule files are validated, explained and tried on recorded outcomes. Nothing here talks to a
-//! server.
+//! `posthaste shaping …`: rule files are validated, explained and tried on recorded outcomes; `list` and `clear` are the
+//! console's.
 
 use crate::cli::ShapingCommand;
 use crate::failure::Failure;
+use crate::remote;
 use message::UnixMicros;
 use serde_json::{Value, json};
 use shaping::{
@@ -21,6 +22,11 @@ const LINE_MAX: usize = 1 << 20;
 /// Runs one of the tools.
 pub(crate) fn run(command: &ShapingCommand) -> Result<(), Failure> {
     match command {
+        ShapingCommand::List { server } => remote::ask(server, &["shaping".into(), "list".into()]),
+        ShapingCommand::Clear { site, binding, server } => {
+            let words = ["shaping", "clear", site].map(str::to_owned).into_iter().chain(binding.clone());
+            remote::ask(server, &words.collect::<Vec<_>>())
+        }
         ShapingCommand::Check { files } => {
             let rules = load(files)?;
             println!("{} rules, valid", rules.len());

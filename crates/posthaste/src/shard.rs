@@ -5,19 +5,23 @@
 //!                          └───── lane ─► the loop that owns the container
 //! ```
 
+use crate::following::Following;
 use crate::generation::Generation;
 use crate::handing::{Handed, owner};
 use crate::ledger::Ledger;
 use crate::main_loop::{LoopDelivery, LoopReception};
 use crate::redirections::{Redirections, Target};
 use crate::server::Observer;
+use crate::shaping_desk::Desk;
 use crate::store::StoreHandle;
 use crate::suppressing::Suppression;
 use config::Config;
 use engine::{LoopContext, Pressure, PressureGauge, TaskKind};
 use fabric::{Doorbell, LaneReceiver, LaneSender, Slice, WindowPool};
-use message::UnixMicros;
-use message::{Address, Container, Event, EventSink, Message, Queued, Reply, Routed, Spool as _, StoreError, StoreKey};
+use message::{
+    Address, Container, Event, EventSink, Failing, Message, Queued, Reply, Routed, Spool as _, StoreError, StoreKey,
+    UnixMicros, Verdict,
+};
 use record::Recorder;
 use routing::{Egress, HEAD_BYTES_MAX, Marks, Plan as _};
 use scheduling::{ContainerRow, QueueFull, Scheduler};
@@ -31,6 +35,8 @@ use std::time::Duration;
 pub(crate) struct Events {
     pub(crate) recorder: Recorder,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Judges failures.
+    pub(crate) desk: Arc<Desk>,
 }
 
 impl EventSink for Events {
@@ -39,6 +45,10 @@ impl EventSink for Events {
         if let Some(observer) = &self.observer {
             observer.observe(event);
         }
+    }
+
+    fn verdict(&self, failing: &Failing<'_>) -> Verdict {
+        self.judge(failing)
     }
 }
 
@@ -57,6 +67,7 @@ pub(crate) struct Shard {
     ledger: Ledger,
     suppression: Suppression,
     redirections: Arc<Redirections>,
+    pub(crate) following: Following,
     /// Both hold the shard in turn; [`Shard::detach`] cuts the circle.
     delivery: RefCell<Option<LoopDelivery>>,
     reception: RefCell<Option<Rc<LoopReception>>>,
@@ -94,6 +105,7 @@ impl Shard {
             generation: RefCell::new(parts.generation),
             scheduler: Rc::new(RefCell::new(parts.scheduler)),
             spool: parts.spool,
+            following: Following::new(parts.events.desk.clone()),
             events: Rc::new(parts.events),
             lanes: RefCell::new(parts.lanes),
             late: RefCell::default(),
@@ -135,6 +147,18 @@ impl Shard {
     /// Why a container was last given up for a while.
     pub(crate) fn last_failure(&self, container: &Container) -> Option<delivery::LastFailure> {
         self.delivery()?.last_failure(container)
+    }
+
+    /// What the mail exchangers of a container are called together.
+    pub(crate) fn site_name(&self, container: &Container) -> Option<Arc<str>> {
+        self.delivery.borrow().as_ref()?.site_name(container)
+    }
+
+    /// Holds a container's connections to terms.
+    pub(crate) fn set_terms(&self, container: &Arc<Container>, terms: delivery::Terms) {
+        if let Some(delivery) = &*self.delivery.borrow() {
+            delivery.set_terms(container, terms);
+        }
     }
 
     /// Source addresses that have failed since they last worked.
@@ -363,10 +387,15 @@ impl Shard {
         let Handed { container, queued } = handed;
         let copy = Queued { message: None, ..queued.clone() };
         let mut generation = self.generation.borrow_mut();
-        let result = self
-            .scheduler
-            .borrow_mut()
-            .enqueue(&container, queued, self.unix(), |container| generation.limits(container));
+        let mut is_new = false;
+        let result = self.scheduler.borrow_mut().enqueue(&container, queued, self.unix(), |container| {
+            is_new = true;
+            generation.limits(container)
+        });
+        drop(generation);
+        if is_new {
+            self.shape_new(&container);
+        }
         if let Err(QueueFull) = result {
             self.late.borrow_mut().push_back(Handed { container, queued: copy });
         }
@@ -417,6 +446,7 @@ impl Shard {
                     self.enqueue(handed);
                 }
             }
+            self.follow_shaping().await;
         }
     }
 
@@ -434,6 +464,7 @@ impl Shard {
         if let Some(delivery) = self.delivery() {
             delivery.set_config(config);
         }
+        self.reshape();
         self.work_came();
         self.context.spawn(TaskKind("reroute"), self.clone().reroute()).detach();
     }
@@ -511,6 +542,10 @@ pub(crate) struct LoopEvents(pub(crate) Rc<Events>);
 impl EventSink for LoopEvents {
     fn event(&self, event: &Event<'_>) {
         self.0.event(event);
+    }
+
+    fn verdict(&self, failing: &Failing<'_>) -> Verdict {
+        self.0.verdict(failing)
     }
 }
 

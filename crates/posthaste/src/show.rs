@@ -1,12 +1,13 @@
 //! `check-config` and `show-config`.
 
 use crate::failure::Failure;
-use crate::run;
+use crate::{run, shaping_desk};
 use std::path::Path;
 
 /// Validates a file; errors have been printed when this fails.
 pub(crate) fn check(file: &Path) -> Result<(), Failure> {
     let config = run::load(file)?;
+    shaping_desk::load_rules(&config)?;
     let (listeners, domains) = (config.listeners.len(), config.bindings.len());
     println!("{}: valid; {listeners} listeners, {domains} bindings", file.display());
     Ok(())

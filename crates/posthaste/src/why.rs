@@ -2,6 +2,7 @@
 //! is looked at again. Used by the console's `queue` commands.
 
 use crate::queues::Explained;
+use crate::shaping_console;
 use config::Config;
 use console::Answer;
 use message::{Container, UnixMicros};
@@ -37,6 +38,9 @@ pub(crate) fn wait(wait: &Wait) -> String {
         Wait::SuspendedByOperator { until: Some(until) } => {
             format!("suspended by the operator until {}", until.seconds())
         }
+        Wait::Shaped { until } => format!("traffic shaping lets it rest, until {}", until.seconds()),
+        Wait::AtShapedLimit(max) => format!("as many connections as traffic shaping allows: {max}"),
+        Wait::ShapedRate { until } => format!("rate of traffic shaping, next transaction at {}", until.seconds()),
         Wait::Held => "held by its route".into(),
     }
 }
@@ -66,6 +70,7 @@ fn option_of(wait: &Wait) -> Option<&'static str> {
         Wait::Paused { why: Pause::HostsFull, .. } => Some("max_connections_per_host"),
         Wait::Paused { why: Pause::Unresolved, .. } => None,
         Wait::AtSharedLimit { .. } | Wait::Throttled { .. } => None,
+        Wait::Shaped { .. } | Wait::AtShapedLimit(_) | Wait::ShapedRate { .. } => None,
         Wait::Empty | Wait::Moving | Wait::Dialling | Wait::NoPermit | Wait::SuspendedByOperator { .. } => None,
     }
 }
@@ -94,7 +99,7 @@ pub(crate) fn answer(domain: &str, all: &[Explained], config: &Config, now: Unix
 }
 
 fn tell(text: &mut String, explained: &Explained, config: &Config, now: UnixMicros) {
-    let Explained { row, failure } = explained;
+    let Explained { row, failure, shaping } = explained;
     let ContainerRow { container, active, delayed, leased, connections, .. } = row;
     let _ = writeln!(
         text,
@@ -114,6 +119,9 @@ fn tell(text: &mut String, explained: &Explained, config: &Config, now: UnixMicr
         Some(_) => writeln!(text, "  looked at again: now"),
         None => writeln!(text, "  looked at again: when something happens to it"),
     };
+    for standing in shaping {
+        let _ = writeln!(text, "  traffic shaping: {}", shaping_console::line(standing));
+    }
     if let Some(failure) = failure {
         let peer = failure.peer.map_or(String::new(), |peer| format!(" of {peer}"));
         let ago = failure.at.until(now).as_secs();
@@ -122,13 +130,14 @@ fn tell(text: &mut String, explained: &Explained, config: &Config, now: UnixMicr
 }
 
 fn value(explained: &Explained, config: &Config) -> Value {
-    let Explained { row, failure } = explained;
+    let Explained { row, failure, shaping } = explained;
     let said = section(config, &row.container, &row.wait);
     json!({
         "binding": &*row.container.binding, "group": row.container.group.as_deref(), "domain": &*row.container.name,
         "aq": row.active, "dq": row.delayed, "leased": row.leased, "connections": row.connections,
         "wait": wait(&row.wait), "option": said.map(|(option, _)| option), "section": said.and_then(|(_, section)| section),
         "looked_at": row.looked_at.map(UnixMicros::seconds),
+        "shaping": shaping.iter().map(shaping_console::value).collect::<Vec<_>>(),
         "last_failure": failure.as_ref().map(|failure| json!({
             "at": failure.at.seconds(), "reply": failure.reply.to_string(), "peer": failure.peer.map(|peer| peer.to_string()),
         })),

@@ -11,7 +11,8 @@ use crate::error::{ConfigError, Reporter};
 use crate::locate::{PATH_PARTS_MAX, Spot};
 use crate::options::{
     BindingGroupStanza, ConsoleStanza, EgressStanza, EngineStanza, ListenerStanza, LogStanza, MemoryStanza, Place,
-    PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, SpoolStanza, Stanza, SuppressionStanza,
+    PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, ShapingStanza, SpoolStanza, Stanza,
+    SuppressionStanza,
 };
 use crate::put::Put;
 use crate::scopes::{DomainScopes, StanzaIndex};
@@ -65,6 +66,7 @@ pub(crate) struct Assembly<'t> {
     pub(crate) resolver: ResolverStanza,
     policy: PolicyStanza,
     suppression: SuppressionStanza,
+    pub(crate) shaping: ShapingStanza,
     console: ConsoleStanza,
     pub(crate) pools: NamedStanzas<PoolStanza>,
     pub(crate) listeners: NamedStanzas<ListenerStanza>,
@@ -107,6 +109,7 @@ impl<'t> Assembly<'t> {
             resolver: ResolverStanza::default(),
             policy: PolicyStanza::default(),
             suppression: SuppressionStanza::default(),
+            shaping: ShapingStanza::default(),
             console: ConsoleStanza::default(),
             pools: NamedStanzas::default(),
             listeners: NamedStanzas::default(),
@@ -171,6 +174,7 @@ impl<'t> Assembly<'t> {
             Some(Spot::Resolver) => put.fill(&mut self.resolver),
             Some(Spot::Policy) => put.fill(&mut self.policy),
             Some(Spot::Suppression) => put.fill(&mut self.suppression),
+            Some(Spot::Shaping) => put.fill(&mut self.shaping),
             Some(Spot::Console) => put.fill(&mut self.console),
             Some(Spot::Pool(index)) => put.fill(&mut self.pools.list[index].stanza),
             Some(Spot::Listener(index)) => put.fill(&mut self.listeners.list[index].stanza),
@@ -230,6 +234,9 @@ impl<'t> Assembly<'t> {
         let mut defaults = SuppressionStanza::defaults();
         defaults.folder = Setting::built_in(server.data_dir.join("suppression"));
         let suppression = show("suppression", &self.suppression, &defaults, &mut shown);
+        let mut defaults = ShapingStanza::defaults();
+        defaults.state = Setting::built_in(server.data_dir.join("shaping.state"));
+        let shaping = show("shaping", &self.shaping, &defaults, &mut shown);
         let mut defaults = ConsoleStanza::defaults();
         defaults.socket = Setting::built_in(server.run_dir.join("console.sock"));
         let console = show("console", &self.console, &defaults, &mut shown);
@@ -248,6 +255,7 @@ impl<'t> Assembly<'t> {
             logs,
             policy,
             suppression,
+            shaping,
             console,
             bindings: self.resolve_bindings(),
             binding_groups: self.resolve_groups(),
@@ -281,6 +289,7 @@ impl<'t> Assembly<'t> {
                 LogFormat::Ec => "mainlog.ec",
                 LogFormat::Bounce => "bouncelog.ec",
                 LogFormat::Reject => "rejectlog.ec",
+                LogFormat::Shaping => "shapinglog.ec",
             };
             defaults.path = Setting::built_in(PathBuf::from(file));
             let mut options = show(&log.header, &log.stanza, &defaults, shown);

@@ -23,6 +23,7 @@ pub(crate) fn across(assembly: &mut Assembly<'_>, config: &Config) {
     check_resolver(assembly, config);
     check_memory(assembly, config);
     check_retries(assembly);
+    check_shaping(assembly, config);
     if config.spool.store == Store::Memory && config.server.durability != Durability::Memory {
         let at = offset(assembly.spool.store.as_deref(), 0);
         let message = "messages are kept in memory only, so a 250 promises less than [server] durability says";
@@ -106,11 +107,13 @@ fn check_logs(assembly: &mut Assembly<'_>, config: &Config) {
             LogFormat::Ec => &[LogEvent::Reception, LogEvent::Delivery, LogEvent::Transient, LogEvent::Permanent],
             LogFormat::Bounce => &[LogEvent::Transient, LogEvent::Permanent],
             LogFormat::Reject => &[LogEvent::Rejection],
+            LogFormat::Shaping => &[],
         };
         if let Some(event) = log.events.iter().find(|event| !known.contains(event)) {
             let words: Vec<&str> = known.iter().map(|event| event.word()).collect();
             let (event, format) = (event.word(), log.format.word());
-            let message = format!("the format {format} has no event \"{event}\"; it has {}", words.join(", "));
+            let words = if words.is_empty() { "none to choose from".to_owned() } else { words.join(", ") };
+            let message = format!("the format {format} has no event \"{event}\"; it has {words}");
             let at = offset(named.stanza.events.as_deref(), named.at);
             assembly.report.error(at, format!("[{}] events", named.header), message);
         }
@@ -239,6 +242,23 @@ fn check_resolver(assembly: &mut Assembly<'_>, config: &Config) {
         if min > max {
             let place = stanza.place_of(low).or(stanza.place_of(high)).map_or(0, |place| place.at as usize);
             assembly.report.error(place, format!("[resolver] {low}"), format!("it is larger than {high}"));
+        }
+    }
+}
+
+/// The bindings whose age is told are there.
+fn check_shaping(assembly: &mut Assembly<'_>, config: &Config) {
+    let at = offset(assembly.shaping.in_use_since.as_deref(), 0);
+    let mut seen = HashSet::new();
+    for age in &config.shaping.in_use_since {
+        let report = &mut assembly.report;
+        if !config.bindings.iter().any(|binding| **binding == *age.binding) {
+            let names = config.bindings.iter().map(|binding| &**binding).take(NAMES_COMPARED_MAX);
+            let hint = nearest(&age.binding, names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let message = format!("there is no [binding.{}]{hint}", quoted(&age.binding));
+            report.error(at, "[shaping] in_use_since", message);
+        } else if !seen.insert(&age.binding) {
+            report.error(at, "[shaping] in_use_since", format!("the binding `{}` is named twice", age.binding));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::assemble::assemble;
 use crate::error::{ConfigError, ConfigWarning};
 use crate::options::{
     ConsoleOptions, DomainOptions, EgressOptions, EngineOptions, Explained, ListenerOptions, LogOptions, MemoryOptions,
-    PolicyOptions, PoolOptions, ResolverOptions, ServerOptions, SpoolOptions, SuppressionOptions,
+    PolicyOptions, PoolOptions, ResolverOptions, ServerOptions, ShapingOptions, SpoolOptions, SuppressionOptions,
 };
 use crate::scopes::DomainScopes;
 
@@ -95,6 +95,8 @@ pub struct Config {
     pub policy: PolicyOptions,
     /// `[suppression]`
     pub suppression: SuppressionOptions,
+    /// `[shaping]`
+    pub shaping: ShapingOptions,
     /// `[console]`
     pub console: ConsoleOptions,
     /// The names of the bindings: always `default`, then the file's own.

@@ -40,12 +40,12 @@ pub use error::{ConfigError, ConfigWarning, Position};
 pub use options::{
     BindingGroupOptions, Change, ConsoleOptions, DefaultValue, DomainOptions, EgressOptions, EngineOptions,
     ListenerOptions, LogOptions, MemoryOptions, OptionRow, PolicyOptions, PoolOptions, ResolverOptions, Scopes,
-    SectionRows, ServerOptions, Spec, SpoolOptions, SuppressionOptions, option_table,
+    SectionRows, ServerOptions, ShapingOptions, Spec, SpoolOptions, SuppressionOptions, option_table,
 };
 pub use show::UnknownScope;
 pub use value::{
-    AddHeader, AddressList, BindAddress, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker, EgressProxy,
-    HeaderName, HeaderTest, HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Login, Mailbox,
-    MemoryAmount, Network, NetworkSet, OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit, Route, Store,
-    SuppressedKind, SuppressionAction, TcpAddress, WeekWindow, closed_until, parse_duration,
+    AddHeader, AddressList, BindAddress, BindingAge, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker,
+    EgressProxy, HeaderName, HeaderTest, HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Login,
+    Mailbox, MemoryAmount, Network, NetworkSet, OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit,
+    Route, ShapingMode, Store, SuppressedKind, SuppressionAction, TcpAddress, WeekWindow, closed_until, parse_duration,
 };

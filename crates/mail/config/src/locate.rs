@@ -20,6 +20,7 @@ pub(crate) enum Spot {
     Resolver,
     Policy,
     Suppression,
+    Shaping,
     Console,
     Pool(usize),
     Listener(usize),
@@ -32,7 +33,7 @@ pub(crate) enum Spot {
 }
 
 /// The first words of paths.
-const WORDS: [&str; 15] = [
+const WORDS: [&str; 16] = [
     "server",
     "engine",
     "pool",
@@ -47,6 +48,7 @@ const WORDS: [&str; 15] = [
     "log",
     "policy",
     "suppression",
+    "shaping",
     "console",
 ];
 /// Longest name of a pool, listener, log, binding or group in bytes.
@@ -66,6 +68,7 @@ impl Assembly<'_> {
             ["resolver"] => Some(Spot::Resolver),
             ["policy"] => Some(Spot::Policy),
             ["suppression"] => Some(Spot::Suppression),
+            ["shaping"] => Some(Spot::Shaping),
             ["console"] => Some(Spot::Console),
             ["pool"] => Some(Spot::Parent("pool.NAME")),
             ["listener"] => Some(Spot::Parent("listener.NAME")),

@@ -1,6 +1,6 @@
 //! What happened, as the rooms tell it to the record: one event is one row of a log.
 
-use crate::{Container, Message, MessageId, Reply, Stage, UnixMicros};
+use crate::{Container, Message, MessageId, Reply, Stage, UnixMicros, Verdict};
 use std::net::{IpAddr, SocketAddr};
 
 /// An event; borrowed, so that nothing is copied where no log asks for it.
@@ -42,6 +42,8 @@ pub enum Event<'a> {
     Rejected(Rejection<'a>),
     /// An operator did something to mail that waits.
     Operated(Operation<'a>),
+    /// Traffic shaping decided something.
+    Shaped(Shaped<'a>),
 }
 
 /// What an operator did, for the audit.
@@ -111,8 +113,67 @@ pub struct Rejection<'a> {
     pub text: &'a str,
 }
 
+/// A decision of traffic shaping, for the audit log.
+#[derive(Clone, Copy, Debug)]
+pub struct Shaped<'a> {
+    /// When.
+    pub at: UnixMicros,
+    /// The rule that decided; empty for an operator.
+    pub rule: &'a str,
+    /// What became of the decision: `applied`, `dry-run` or `overruled`.
+    pub effect: &'a str,
+    /// The kind of the scope: `binding-site`, …
+    pub scope: &'a str,
+    /// The scope's site, if it has one.
+    pub site: &'a str,
+    /// The scope's binding, if it has one.
+    pub binding: &'a str,
+    /// The scope's tenant, if it has one.
+    pub tenant: &'a str,
+    /// The old value and the new, and until when.
+    pub change: &'a str,
+    /// What it rests on; `None` for what time or an operator did.
+    pub evidence: Option<ShapedBy<'a>>,
+}
+
+/// The replies that a decision of traffic shaping rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct ShapedBy<'a> {
+    /// Replies that matched within the rule's period.
+    pub matched: u32,
+    /// Attempts within the period, where a share of them counts.
+    pub tried: Option<u32>,
+    /// The domain of the last reply.
+    pub domain: &'a str,
+    /// Where in the conversation it came.
+    pub stage: Stage,
+    /// Its code.
+    pub code: u16,
+    /// The start of its text.
+    pub text: &'a str,
+}
+
+/// A failure of an attempt, before anything is made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Failing<'a> {
+    /// When and to whom.
+    pub attempt: Attempt<'a>,
+    /// What the next hop, or we, said.
+    pub reply: &'a Reply,
+    /// What the reply means by itself.
+    pub verdict: Verdict,
+    /// The name of the site that the container's mail exchangers make up, if it is known and not the container's own.
+    pub site: Option<&'a str>,
+}
+
 /// Takes events. Must not block: what it cannot keep it drops and counts.
 pub trait EventSink {
     /// Something happened.
     fn event(&self, event: &Event<'_>);
+
+    /// What a failure is to be taken for: [`Verdict::Transient`] or [`Verdict::Permanent`]. Asked once for each, before
+    /// its event.
+    fn verdict(&self, failing: &Failing<'_>) -> Verdict {
+        failing.verdict
+    }
 }

@@ -292,6 +292,12 @@ pub trait Work {
     /// A connection asks for its next transaction, of at most `recipients_max` recipients.
     fn lease(&mut self, connection: u32, recipients_max: usize, now: UnixMicros) -> Option<Lease>;
 
+    /// Whether a connection between two transactions may go on; if not it says goodbye, for its container has more than
+    /// it may.
+    fn keeps(&mut self, _connection: u32) -> bool {
+        true
+    }
+
     /// Gives a leased recipient back.
     fn attempted(&mut self, entry: u32, verdict: Verdict, now: UnixMicros) -> Attempted;
 

@@ -145,6 +145,8 @@ pub enum Part {
     RateLimit,
     /// An option.
     Option(ShapedOption),
+    /// What a young address may send today.
+    WarmUp,
 }
 
 impl fmt::Display for Decision {
@@ -229,6 +231,7 @@ impl fmt::Display for Part {
             Self::RateShare => f.write_str("share of the rate"),
             Self::RateLimit => f.write_str("limit of the rate"),
             Self::Option(option) => f.write_str(option.word()),
+            Self::WarmUp => f.write_str("warm-up"),
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::adjustment::Adjustment;
 use crate::quantity::Rate;
 use crate::rule::{ShapedOption, WHOLE};
+use crate::scope::ScopeKind;
 use message::UnixMicros;
 
 /// Of several scopes the tighter value counts: the later end, the smaller number, the longer wait.
@@ -13,10 +14,13 @@ pub struct Adjustments {
     pub suspended_until: Option<UnixMicros>,
     /// How many messages may leave before `suspended_until` would be set by a warm-up.
     pub allowance: Option<u64>,
+    /// When something of this ends or comes a step nearer to the whole, if nothing else happens.
+    pub changes_at: Option<UnixMicros>,
     share: u32,
     floor: u32,
     connection_limit: Option<u32>,
-    rate: Option<u64>,
+    /// Messages a day, by the kind of scope.
+    rates: [Option<u64>; ScopeKind::ALL.len()],
     options: [Option<u32>; ShapedOption::COUNT],
 }
 
@@ -26,10 +30,11 @@ impl Default for Adjustments {
         Self {
             suspended_until: None,
             allowance: None,
+            changes_at: None,
             share: WHOLE,
             floor: 0,
             connection_limit: None,
-            rate: None,
+            rates: [None; ScopeKind::ALL.len()],
             options: [None; ShapedOption::COUNT],
         }
     }
@@ -45,11 +50,16 @@ impl Adjustments {
 
     /// The rate of messages, where this one or none is configured.
     pub fn rate(&self, configured: Option<Rate>) -> Option<Rate> {
-        let adjusted = self.rate.map(Rate::per_day);
+        let adjusted = self.rates.iter().flatten().min().map(|&per_day| Rate::per_day(per_day));
         match (adjusted, configured) {
             (Some(adjusted), Some(configured)) => Some(adjusted.min(configured)),
             (adjusted, configured) => adjusted.or(configured),
         }
+    }
+
+    /// The rate of all messages of one scope of the subject together, if it is limited.
+    pub fn rate_of(&self, kind: ScopeKind) -> Option<Rate> {
+        self.rates[kind as usize].map(Rate::per_day)
     }
 
     /// The value that rules gave to an option, durations in seconds.
@@ -58,7 +68,8 @@ impl Adjustments {
     }
 
     /// Adds what is adjusted for one more scope.
-    pub(crate) fn add(&mut self, adjustment: &Adjustment, now: UnixMicros) {
+    pub(crate) fn add(&mut self, kind: ScopeKind, adjustment: &Adjustment, now: UnixMicros) {
+        self.change_at(adjustment.next_change(now));
         if let Some(timed) = &adjustment.suspension {
             self.suspend(timed.until, now);
         }
@@ -72,10 +83,10 @@ impl Adjustments {
             self.connection_limit = Some(self.connection_limit.map_or(timed.value, |limit| limit.min(timed.value)));
         }
         if let Some(share) = adjustment.rate_share.as_ref().filter(|share| share.at(now) < WHOLE) {
-            self.limit_rate(share.per_day(now));
+            self.limit_rate(kind, share.per_day(now));
         }
         if let Some(timed) = adjustment.rate_limit.as_ref().filter(|timed| timed.until > now) {
-            self.limit_rate(timed.value.messages_per_day());
+            self.limit_rate(kind, timed.value.messages_per_day());
         }
         for (option, timed) in adjustment.options.iter().filter(|(_, timed)| timed.until > now) {
             let slot = &mut self.options[*option as usize];
@@ -94,6 +105,7 @@ impl Adjustments {
         if left == 0 {
             self.suspend(until, now);
         }
+        self.change_at(Some(until));
         self.allowance = Some(self.allowance.map_or(left, |other| other.min(left)));
     }
 
@@ -103,7 +115,12 @@ impl Adjustments {
         }
     }
 
-    fn limit_rate(&mut self, per_day: u64) {
-        self.rate = Some(self.rate.map_or(per_day, |other| other.min(per_day)));
+    fn limit_rate(&mut self, kind: ScopeKind, per_day: u64) {
+        let rate = &mut self.rates[kind as usize];
+        *rate = Some(rate.map_or(per_day, |other| other.min(per_day)));
+    }
+
+    fn change_at(&mut self, at: Option<UnixMicros>) {
+        self.changes_at = self.changes_at.into_iter().chain(at).min();
     }
 }

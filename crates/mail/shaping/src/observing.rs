@@ -90,7 +90,8 @@ impl Shaper {
         weight: u32,
         observed: &mut Observed,
     ) {
-        let place = self.ramps.touch(key, || Ramp::new(warm_up, now));
+        let birth = self.birth(key.scope.binding);
+        let place = self.ramps.touch(key, || Ramp::new(warm_up, birth, now));
         let reached = self.ramps.get_mut(place.slot).and_then(|ramp| ramp.add(warm_up, now, weight));
         let Some(reached) = reached else { return };
         let change = Change::WarmUpReached { day: reached.day + 1, cap: reached.cap, until: reached.until };

@@ -26,9 +26,10 @@ pub(crate) struct Reached {
 }
 
 impl Ramp {
-    /// One whose age is what the rule says, else nothing.
-    pub(crate) fn new(warm_up: &WarmUp, now: UnixMicros) -> Self {
-        let born = warm_up.since.map_or(now, |days| UnixMicros::from_seconds(u64::from(days) * DAY.as_secs()));
+    /// One whose age is what the rule says, else what the binding's birth says, else nothing.
+    pub(crate) fn new(warm_up: &WarmUp, birth: Option<UnixMicros>, now: UnixMicros) -> Self {
+        let since = warm_up.since.map(|days| UnixMicros::from_seconds(u64::from(days) * DAY.as_secs()));
+        let born = since.or(birth).unwrap_or(now);
         Self { born, day: 0, sent: 0 }
     }
 

@@ -96,6 +96,7 @@ pub struct Shaper {
     pub(crate) live: Ledger,
     pub(crate) shadow: Ledger,
     pub(crate) counts: ShaperCounts,
+    births: HashMap<Box<str>, UnixMicros>,
 }
 
 /// What speaks for a rule in one scope.
@@ -128,6 +129,7 @@ impl Shaper {
             live: Ledger::new(adjustments_max, seed),
             shadow: Ledger::new(adjustments_max, seed),
             counts: ShaperCounts::default(),
+            births: HashMap::new(),
         };
         shaper.replace_rules(rules);
         shaper
@@ -164,6 +166,21 @@ impl Shaper {
         (self.rules, self.tags) = (rules, tags);
     }
 
+    /// Since when bindings send. Warm-ups that begin from now on, and name no day of their own, count from there; of a
+    /// binding that is not named, from its first delivery.
+    pub fn set_births(&mut self, births: impl IntoIterator<Item = (Box<str>, UnixMicros)>) {
+        self.births = births.into_iter().collect();
+    }
+
+    pub(crate) fn birth(&self, binding: &str) -> Option<UnixMicros> {
+        self.births.get(binding).copied()
+    }
+
+    /// Whether nothing is adjusted for anybody, nor may be without an observation.
+    pub fn is_idle(&self) -> bool {
+        self.mode != Mode::On || self.live.len() == 0 && self.rules.warm_ups().is_empty()
+    }
+
     /// What holds for a subject. Changes nothing; a few look-ups, and none where nothing is adjusted.
     pub fn effective(&self, now: UnixMicros, subject: &Subject<'_>) -> Adjustments {
         let mut adjustments = Adjustments::default();
@@ -173,7 +190,7 @@ impl Shaper {
         if self.live.len() > 0 {
             for scope in ScopeKind::ALL.into_iter().filter_map(|kind| subject.scope(kind)) {
                 if let Some(adjustment) = self.live.get(scope) {
-                    adjustments.add(adjustment, now);
+                    adjustments.add(scope.kind, adjustment, now);
                 }
             }
         }
@@ -191,7 +208,7 @@ impl Shaper {
                 continue;
             };
             let found = self.ramps.find(Key { tag: self.tags[number], scope }).and_then(|slot| self.ramps.get(slot));
-            let ramp = found.copied().unwrap_or_else(|| Ramp::new(warm_up, now));
+            let ramp = found.copied().unwrap_or_else(|| Ramp::new(warm_up, self.birth(subject.binding), now));
             if let Some((left, until)) = ramp.left(warm_up, now) {
                 adjustments.allow(left, until, now);
             }
@@ -238,7 +255,50 @@ impl Shaper {
                 rows_of(scope, adjustment, now, &effect, &mut rows);
             }
         }
+        for (_, tag, scope, ramp) in self.ramps.iter() {
+            let number = self.tags.iter().position(|&other| other == tag);
+            let Some((rule, warm_up)) =
+                number.map(|number| self.rules.get(number)).and_then(|rule| Some((rule, rule.warm_up()?)))
+            else {
+                continue;
+            };
+            if let Some((left, until)) = ramp.left(warm_up, now) {
+                let effect = if self.is_applied(rule) { Effect::Applied } else { Effect::DryRun };
+                let (value, rule) = (format!("{left} messages left"), rule.name.clone());
+                rows.push(Standing { scope: scope.clone(), part: Part::WarmUp, value, until, rule, effect });
+            }
+        }
         rows
+    }
+
+    /// The scopes that are adjusted, the least recently changed first.
+    pub fn adjusted(&self) -> impl Iterator<Item = &ScopeName> {
+        self.live.iter().map(|(scope, _)| scope)
+    }
+
+    /// What holds for a subject, and by which rule. What would hold if dry runs were not dry is not among it.
+    pub fn standing_for(&self, now: UnixMicros, subject: &Subject<'_>) -> Vec<Standing> {
+        let mut rows = vec![];
+        for scope in ScopeKind::ALL.into_iter().filter_map(|kind| subject.scope(kind)) {
+            if let Some(adjustment) = self.live.get(scope) {
+                rows_of(&scope.to_name(), adjustment, now, &Effect::Applied, &mut rows);
+            }
+        }
+        self.add_warm_up_rows(now, subject, &mut rows);
+        rows
+    }
+
+    fn add_warm_up_rows(&self, now: UnixMicros, subject: &Subject<'_>, rows: &mut Vec<Standing>) {
+        for number in self.rules.candidates(subject).and(self.rules.warm_ups()).numbers() {
+            let rule = self.rules.get(number);
+            let Some((warm_up, scope)) = rule.warm_up().zip(subject.scope(rule.scope)) else { continue };
+            let found = self.ramps.find(Key { tag: self.tags[number], scope }).and_then(|slot| self.ramps.get(slot));
+            if let Some((left, until)) = found.and_then(|ramp| ramp.left(warm_up, now)) {
+                let effect = if self.is_applied(rule) { Effect::Applied } else { Effect::DryRun };
+                let (value, rule) = (format!("{left} messages left"), rule.name.clone());
+                rows.push(Standing { scope: scope.to_name(), part: Part::WarmUp, value, until, rule, effect });
+            }
+        }
     }
 
     /// What is held and was done.

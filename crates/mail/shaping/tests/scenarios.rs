@@ -224,6 +224,41 @@ fn a_warm_up_counts_from_a_date() {
 }
 
 #[test]
+fn a_warm_up_counts_from_the_binding_s_birth_unless_the_rule_says_otherwise() {
+    let rule = "[[rule]]\nname = \"ramp\"\nbindings = [\"a\"]\nwarm_up = { days = [10, 20, 30, 40]";
+    let birth = UnixMicros::from_seconds(1_800_000_000 - 2 * 86_400);
+    for (ending, day_3) in [(" }", 30), (", since = 2027-01-14 }", 20)] {
+        let mut world = World::new(&format!("{rule}{ending}"));
+        world.shaper.set_births([("a".into(), birth)]);
+        assert_eq!(world.shaper.effective(world.now, &SUBJECT).allowance, Some(day_3));
+        world.delivers(4);
+        assert_eq!(world.shaper.effective(world.now, &SUBJECT).allowance, Some(day_3 - 4));
+        let rows = world.shaper.standing_for(world.now, &SUBJECT);
+        assert_eq!((rows[0].part, rows[0].value.clone()), (Part::WarmUp, format!("{} messages left", day_3 - 4)));
+        assert_eq!(world.shaper.standing(world.now), rows);
+    }
+}
+
+#[test]
+fn what_holds_says_when_it_changes_and_of_which_scope_its_rates_are() {
+    let site = "\n[[rule]]\nname = \"all\"\ndomains = [\"big.example\"]\ntext = \"stop\"\nscope = \"site\"\n\
+                rate = { to = \"5/1s\", for = \"30s\" }\n";
+    let mut world = World::new(&format!("{THROTTLED}{site}"));
+    assert!(world.shaper.is_idle());
+    for _ in 0..5 {
+        world.fails(421, "slow down");
+    }
+    world.fails(421, "stop");
+    assert!(!world.shaper.is_idle());
+    let effective = world.shaper.effective(world.now, &SUBJECT);
+    assert_eq!(effective.rate_of(ScopeKind::Site), Some(Rate::per_day(5 * 86_400)));
+    assert_eq!(effective.rate_of(ScopeKind::Tenant), None);
+    assert!(effective.rate_of(ScopeKind::BindingSite) < effective.rate_of(ScopeKind::Site));
+    assert_eq!(effective.rate(None), effective.rate_of(ScopeKind::BindingSite));
+    assert_eq!(effective.changes_at, Some(world.now.after(std::time::Duration::from_secs(30))));
+}
+
+#[test]
 fn a_dry_run_tells_the_same_and_changes_nothing() {
     let dry = format!("{THROTTLED}\n    dry_run = true");
     let settings = ShaperSettings { mode: Mode::DryRun, ..ShaperSettings::default() };

@@ -310,10 +310,11 @@ impl<N: Neighbours> Connection<N> {
     fn goes_on(&self) -> bool {
         let options = &self.site.options;
         let is_below = |count, max| max == 0 || count < max;
-        is_below(self.deliveries, options.max_deliveries_per_connection)
+        is_below(self.deliveries, self.site.deliveries_max())
             && is_below(self.recipients, options.max_recipients_per_connection)
             && !self.client.is_exhausted()
             && self.room.reports.has_room()
+            && self.number.is_kept()
     }
 
     fn recipients_max(&self) -> usize {
@@ -517,7 +518,7 @@ impl<N: Neighbours> Connection<N> {
     async fn listen(&mut self) {
         let idles = self.course == Course::Working && self.client.is_idle() && self.fetching.is_none();
         if idles && self.idle_until.is_none() {
-            self.idle_until = Some(self.room.context.now() + self.site.options.idle_timeout);
+            self.idle_until = Some(self.room.context.now() + self.site.idle_timeout());
         }
         let idle_until = self.idle_until.filter(|_| idles);
         self.set_timer(idle_until);

@@ -5,7 +5,7 @@ use crate::report::Due;
 use crate::reporter::{self, ReportJob};
 use crate::room::Room;
 use crate::settling::Trial;
-use crate::{Counters, HostLimits, LastFailure, Neighbours, OwnIdentity, SourceRow};
+use crate::{Counters, HostLimits, LastFailure, Neighbours, OwnIdentity, SourceRow, Terms};
 use config::Config;
 use engine::{Descriptors, LoopContext, Pool, Scope, TaskKind};
 use message::dsn::Action;
@@ -154,6 +154,16 @@ impl<N: Neighbours> Delivery<N> {
     /// Why a container was last given up for a while, unless a host has greeted since.
     pub fn last_failure(&self, container: &Container) -> Option<LastFailure> {
         self.inner.room.sites.borrow().last_failure(container)
+    }
+
+    /// What the mail exchangers of a container's domain are called together; `None` if they are not known now.
+    pub fn site_name(&self, container: &Container) -> Option<Arc<str>> {
+        self.inner.room.sites.borrow().name(container)
+    }
+
+    /// Holds a container's connections to terms, those that exist as well; the default are none.
+    pub fn set_terms(&self, container: &Arc<Container>, terms: Terms) {
+        self.inner.room.sites.borrow_mut().set_terms(container, terms);
     }
 
     /// Source addresses that have failed since they last worked.

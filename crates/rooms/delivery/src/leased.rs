@@ -110,6 +110,11 @@ impl<N: Neighbours> Number<N> {
         self.number
     }
 
+    /// Whether the connection may go on between two transactions.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.number.is_none_or(|number| self.room.work.borrow_mut().keeps(number))
+    }
+
     /// The next transaction.
     pub(crate) fn lease(&self, recipients_max: usize) -> Option<Leased<N>> {
         let now = self.room.unix();

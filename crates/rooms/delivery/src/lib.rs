@@ -49,7 +49,7 @@ pub use counters::{Counters, Figures, Names};
 pub use delivery::{Delivery, Parts, Telling};
 pub use hosts::HostLimits;
 pub use identity::OwnIdentity;
-pub use site::LastFailure;
+pub use site::{LastFailure, Terms};
 pub use sources::SourceRow;
 
 use message::{EventSink, Message, Spool, StoreError, Work};

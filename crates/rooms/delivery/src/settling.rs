@@ -9,8 +9,8 @@ use crate::room::Room;
 use config::DomainOptions;
 use message::dsn::Action;
 use message::{
-    Attempt, Attempted, Container, Enhanced, Event, EventSink, LeasedRecipient, Message, MessageId, Outcome, Reply,
-    Spool, Stage, StoreKey, Verdict, Work,
+    Attempt, Attempted, Container, Enhanced, Event, EventSink, Failing, LeasedRecipient, Message, MessageId, Outcome,
+    Reply, Spool, Stage, StoreKey, Verdict, Work,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -73,6 +73,7 @@ impl<N: Neighbours> Room<N> {
         success: Success,
         options: &DomainOptions,
     ) -> Option<Due> {
+        let verdict = self.judged(message, leased, verdict, trial);
         match verdict {
             Verdict::Untried => {
                 self.give_back(key, leased, verdict);
@@ -100,6 +101,16 @@ impl<N: Neighbours> Room<N> {
                 Some(self.due(leased.recipient, Action::Failed, status, trial))
             }
         }
+    }
+
+    /// The verdict, as others see it who look at failures.
+    fn judged(&self, message: &Message, leased: LeasedRecipient, verdict: Verdict, trial: &Trial<'_>) -> Verdict {
+        if !matches!(verdict, Verdict::Transient | Verdict::Permanent) {
+            return verdict;
+        }
+        let attempt = trial.attempt(self, message, leased);
+        let site = self.sites.borrow().name(trial.container);
+        self.events.verdict(&Failing { attempt, reply: trial.reply, verdict, site: site.as_deref() })
     }
 
     fn settle_transient(

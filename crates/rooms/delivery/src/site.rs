@@ -39,6 +39,18 @@ pub(crate) struct Site {
     /// Failed look-ups in a row.
     lookups_failed: Cell<u32>,
     last_failure: RefCell<Option<LastFailure>>,
+    /// Of its mail exchangers, once they are known.
+    name: RefCell<Option<Arc<str>>>,
+    terms: Cell<Terms>,
+}
+
+/// What connections of a container are held to beside its options, for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Deliveries on one connection, if that is fewer than the options say.
+    pub deliveries_max: Option<u32>,
+    /// How long a connection without work is kept, if that is shorter than the options say.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// Why a container was last given up for a while; forgotten when a host greets.
@@ -56,11 +68,17 @@ pub struct LastFailure {
 #[derive(Debug, Default)]
 pub(crate) struct Sites {
     sites: HashMap<Arc<Container>, Rc<Site>>,
+    /// Of containers that have any.
+    terms: HashMap<Arc<Container>, Terms>,
 }
 
 impl Sites {
     pub(crate) fn get(&mut self, container: &Arc<Container>, config: &Config, now: Instant) -> Rc<Site> {
-        let make = || Rc::new(Site::new(container, config, now));
+        let make = || {
+            let site = Site::new(container, config, now);
+            site.terms.set(self.terms.get(container).copied().unwrap_or_default());
+            Rc::new(site)
+        };
         let site = self.sites.entry(container.clone()).or_insert_with(make);
         site.used.set(now);
         site.clone()
@@ -69,6 +87,23 @@ impl Sites {
     /// Why a container was last given up for a while.
     pub(crate) fn last_failure(&self, container: &Container) -> Option<LastFailure> {
         self.sites.get(container)?.last_failure.borrow().clone()
+    }
+
+    /// What the exchangers of a container's domain are called together; `None` if they are not known.
+    pub(crate) fn name(&self, container: &Container) -> Option<Arc<str>> {
+        self.sites.get(container)?.name.borrow().clone()
+    }
+
+    /// Holds connections to terms, those that exist as well.
+    pub(crate) fn set_terms(&mut self, container: &Arc<Container>, terms: Terms) {
+        if let Some(site) = self.sites.get(container) {
+            site.terms.set(terms);
+        }
+        if terms == Terms::default() {
+            self.terms.remove(container);
+        } else {
+            self.terms.insert(container.clone(), terms);
+        }
     }
 
     /// A new generation: sites are made anew, connections that exist keep theirs.
@@ -123,7 +158,23 @@ impl Site {
             failed: RefCell::default(),
             lookups_failed: Cell::new(0),
             last_failure: RefCell::default(),
+            name: RefCell::default(),
+            terms: Cell::default(),
         }
+    }
+
+    /// Deliveries on one connection; 0 is any number.
+    pub(crate) fn deliveries_max(&self) -> u32 {
+        match (self.terms.get().deliveries_max, self.options.max_deliveries_per_connection) {
+            (None, max) | (Some(max), 0) => max,
+            (Some(shaped), max) => max.min(shaped),
+        }
+    }
+
+    /// How long a connection without work is kept.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        let timeout = self.options.idle_timeout;
+        self.terms.get().idle_timeout.map_or(timeout, |shaped| shaped.min(timeout))
     }
 
     /// Whom a new connection tries, in order; at least one.
@@ -193,6 +244,9 @@ impl Site {
                 self.lookups_failed.set(0);
                 self.failed.borrow_mut().retain(|_, until| *until > now);
                 let until = room.context.now() + plan.expires_in.clamp(PLAN_MIN, Duration::from_secs(86_400));
+                if self.container.agent == Agent::Mx {
+                    self.name.replace(site_name(&plan));
+                }
                 self.plan.replace(Some((plan.clone(), until)));
                 Ok(plan)
             }
@@ -283,6 +337,17 @@ impl Site {
             self.failed.borrow_mut().remove(&ip);
         }
     }
+}
+
+/// What the exchangers of a domain are called together: the first by the alphabet of those with the best preference, so
+/// that domains with the same exchangers have the same.
+fn site_name(plan: &Plan) -> Option<Arc<str>> {
+    let best = plan.hosts.iter().map(|host| host.preference).min()?;
+    let names = plan.hosts.iter().filter(|host| host.preference == best).filter_map(|host| match &host.name {
+        Host::Name(name) => Some(name.as_str()),
+        _ => None,
+    });
+    names.min().map(Arc::from)
 }
 
 /// Which addresses of hosts are of use: source addresses of one family only reach hosts of that family, because a

@@ -85,7 +85,7 @@ pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timesta
                 .field(operation.touched)
                 .end();
         }
-        Event::Rejected(_) => {}
+        Event::Rejected(_) | Event::Shaped(_) => {}
     }
 }
 

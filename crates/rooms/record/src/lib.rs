@@ -12,6 +12,7 @@
 //! Budget: a row costs its formatting (about 200 ns) and 1/100 of a channel send; a row of the bounce log the class of its
 //! reply, too, under 1 µs.
 
+mod audit;
 mod ec;
 mod parse;
 mod recorder;

@@ -1,7 +1,7 @@
 //! One event loop's end of the record: formats rows into buffers and hands full ones to the writers.
 
 use crate::writer::Inlet;
-use crate::{ec, reject};
+use crate::{audit, ec, reject};
 use bounce::Classifier;
 use message::{Event, EventSink};
 use std::cell::RefCell;
@@ -17,6 +17,8 @@ pub enum RowFormat {
     Bounce,
     /// Reject log.
     Reject,
+    /// The decisions of traffic shaping: S.
+    Shaping,
 }
 
 /// How the time of a row is written.
@@ -60,6 +62,8 @@ impl Kinds {
             Event::Rejected(_) => self.rejections,
             // No log goes without: what an operator did can be asked for.
             Event::Operated(_) => true,
+            // Each is told, in the one log that has rows for them.
+            Event::Shaped(_) => true,
         }
     }
 }
@@ -146,6 +150,7 @@ impl EventSink for Recorder {
                 RowFormat::Ec => ec::main_row(&mut log.buffer, event, log.timestamps),
                 RowFormat::Bounce => ec::bounce_row(&mut log.buffer, event, log.timestamps, &self.classifier),
                 RowFormat::Reject => reject::reject_row(&mut log.buffer, event, log.timestamps),
+                RowFormat::Shaping => audit::shaping_row(&mut log.buffer, event, log.timestamps),
             }
             log.rows += u32::from(log.buffer.len() > before);
             if log.buffer.len() >= BUFFER_BYTES {

@@ -202,6 +202,7 @@ impl Writer {
                     RowFormat::Ec => format!("{at}@@@@M\n"),
                     RowFormat::Bounce => format!("{at}@@@@M1\n"),
                     RowFormat::Reject => format!("{at}: Marker 1\n"),
+                    RowFormat::Shaping => format!("{at}@M\n"),
                 };
                 self.write(row.as_bytes(), 0);
             }

@@ -30,6 +30,8 @@ pub(crate) struct Connections {
 #[derive(Debug)]
 struct Connection {
     queue: u32,
+    /// Whether it was told to go.
+    leaving: bool,
     /// Held until the connection ends, or the scheduler: the server's, and that of a shared limit.
     _permits: (Permit, Option<Permit>),
 }
@@ -57,11 +59,22 @@ impl Connections {
         }
     }
 
-    /// Ends a connection, which gives its permit back, and names its container.
-    fn close(&mut self, connection: u32) -> Option<u32> {
+    /// Ends a connection, which gives its permit back; names its container, and says whether it was told to go.
+    fn close(&mut self, connection: u32) -> Option<(u32, bool)> {
         let ended = self.slots.get_mut(connection as usize)?.take()?;
         self.free.push(connection);
-        Some(ended.queue)
+        Some((ended.queue, ended.leaving))
+    }
+
+    /// Marks a connection as told to go; says whether it was not before.
+    fn send_away(&mut self, connection: u32) -> bool {
+        let found = self.slots.get_mut(connection as usize).and_then(Option::as_mut);
+        found.is_some_and(|connection| !std::mem::replace(&mut connection.leaving, true))
+    }
+
+    fn is_leaving(&self, connection: u32) -> bool {
+        let found = self.slots.get(connection as usize).and_then(Option::as_ref);
+        found.is_some_and(|connection| connection.leaving)
     }
 }
 
@@ -97,18 +110,28 @@ impl Work for Scheduler {
         self.lease_next(connection, recipients_max, now)
     }
 
+    fn keeps(&mut self, connection: u32) -> bool {
+        let Some(q) = self.connections.queue(connection) else { return true };
+        let queue = &mut self.queues[q];
+        if queue.connections - queue.leaving > queue.connections_max() && self.connections.send_away(connection) {
+            queue.leaving += 1;
+        }
+        !self.connections.is_leaving(connection)
+    }
+
     fn attempted(&mut self, entry: u32, verdict: Verdict, now: UnixMicros) -> Attempted {
         self.give_back(entry, verdict, now)
     }
 
     fn closed(&mut self, connection: u32, closing: Closing, now: UnixMicros) {
-        let Some(q) = self.connections.close(connection) else {
+        let Some((q, left)) = self.connections.close(connection) else {
             debug_assert!(false, "connection {connection} closed twice");
             return;
         };
         self.permit = PermitState::Unknown;
         let queue = &mut self.queues[q];
         queue.connections -= 1;
+        queue.leaving -= u32::from(left);
         if let Some(pause) = queue.on_closed(closing, now) {
             queue.paused_until = now.after(self.dice.lengthen(pause));
         }
@@ -208,7 +231,7 @@ impl Scheduler {
         queue.connections += 1;
         queue.moved_at = now;
         let container = Arc::clone(&queue.container);
-        let connection = self.connections.open(Connection { queue: q, _permits: permits });
+        let connection = self.connections.open(Connection { queue: q, leaving: false, _permits: permits });
         self.consider(q, now);
         let wake = self.queues[q].wake_for_active(now);
         self.agenda.hurry(q, wake);

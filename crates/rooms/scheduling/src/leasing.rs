@@ -31,7 +31,7 @@ impl Scheduler {
             self.agenda.hurry(q, wake);
             return None;
         }
-        let batch = recipients_max.min(self.queues[q].limits.max_recipients_per_batch as usize).max(1);
+        let batch = self.queues[q].batch_max(recipients_max);
         let mut recipients = SmallVec::new();
         let mut at = first;
         while at != NONE && recipients.len() < batch && self.entries[at].key == head.key {
@@ -48,6 +48,9 @@ impl Scheduler {
         queue.moved_at = now;
         if let Some(share) = &queue.limits.shares.message_rate {
             share.what.charge(recipients.len() as u32 - 1, now);
+        }
+        if let Some(shaping) = &mut queue.shaping {
+            shaping.on_leased(recipients.len() as u32, now);
         }
         self.counts.leased += recipients.len() as u32;
         let message = self.residents.get(head.resident, head.id()).cloned();
@@ -98,6 +101,7 @@ impl Scheduler {
         match verdict {
             Verdict::Delivered => {
                 self.queues[q].on_delivered();
+                self.note_delivered(q);
                 self.forget(q, index, now);
                 self.consider(q, now);
                 Attempted::Settled(Outcome::Delivered)
@@ -118,15 +122,16 @@ impl Scheduler {
     }
 
     fn on_transient(&mut self, q: u32, index: u32, now: UnixMicros) -> Attempted {
-        let limits = &self.queues[q].limits;
+        let retry = self.queues[q].retry();
+        let resident_failures_max = self.queues[q].limits.resident_failures_max;
         let entry = &mut self.entries[index];
         let (id, attempts) = (entry.id(), entry.attempts);
         let chance = self.dice.of_attempt(id, attempts);
-        let Next::Again(not_before) = limits.retry.next(entry.received, attempts, chance, now) else {
+        let Next::Again(not_before) = retry.next(entry.received, attempts, chance, now) else {
             self.forget(q, index, now);
             return Attempted::Expired;
         };
-        if attempts >= limits.resident_failures_max {
+        if attempts >= resident_failures_max {
             self.residents.release(entry.resident, id);
             entry.resident = NONE;
         }

@@ -46,6 +46,7 @@ mod report;
 mod resident;
 mod retry;
 mod scheduler;
+mod shaping;
 mod shared;
 mod suspensions;
 mod tending;
@@ -59,6 +60,7 @@ pub use report::{ContainerPage, ContainerRow, EntryPlace, EntryRow, Summary, Thr
 pub use resident::ResidentLimits;
 pub use retry::Next;
 pub use scheduler::{QueueFull, Scheduler};
+pub use shaping::Shaping;
 pub use shared::{Share, Shared, Shares};
 pub use suspensions::{SUSPENSIONS_MAX, Selector, Suspension, TooManySuspensions};
 pub use throttle::Throttle;

@@ -7,6 +7,7 @@ use crate::active::Active;
 use crate::delayed::Delayed;
 use crate::line::{Links, NONE};
 use crate::pausing::Failing;
+use crate::shaping::{Shaping, Tightness};
 use crate::{Flow, Limits, Ramp, Throttle};
 use config::closed_until;
 use message::{Agent, Closing, Container, UnixMicros};
@@ -59,6 +60,12 @@ pub(crate) struct Queue {
     /// When something last happened: a dial, a lease, the first arrival, or the end of all mail.
     pub(crate) moved_at: UnixMicros,
     pub(crate) sweep: Sweep,
+    /// What traffic shaping makes of its limits; mostly nothing.
+    pub(crate) shaping: Option<Box<Tightness>>,
+    /// Connections that were told to go.
+    pub(crate) leaving: u32,
+    /// Deliveries that traffic shaping has not been told of.
+    pub(crate) delivered: u32,
 }
 
 /// What keeps all mail of a container from leaving.
@@ -74,6 +81,8 @@ pub(crate) enum Rest {
     Curfew { until: UnixMicros },
     /// The operator; `u64::MAX` is until told otherwise.
     Operator { until: UnixMicros },
+    /// Traffic shaping.
+    Shaped { until: UnixMicros },
 }
 
 /// A line in which a container waits for a connection.
@@ -126,6 +135,9 @@ impl Queue {
             lease_booked: None,
             moved_at: now,
             sweep: Sweep::IDLE,
+            shaping: None,
+            leaving: 0,
+            delivered: 0,
         }
     }
 
@@ -153,6 +165,9 @@ impl Queue {
         if self.limits.flow == Flow::Suspended {
             return Rest::Options;
         }
+        if let Some(until) = self.shaping.as_ref().and_then(|shaping| shaping.rests_until(now)) {
+            return Rest::Shaped { until };
+        }
         match closed_until(&self.limits.curfew, now.seconds()) {
             Some(seconds) => Rest::Curfew { until: UnixMicros::from_seconds(seconds) },
             None => Rest::None,
@@ -175,7 +190,13 @@ impl Queue {
             Agent::Discard => 1,
             Agent::Hold => 0,
         };
-        most.min(self.limits.max_connections)
+        let shaped = self.shaping().map_or(u32::MAX, |shaping| shaping.max_connections);
+        most.min(self.limits.max_connections).min(shaped)
+    }
+
+    /// What traffic shaping asks for.
+    pub(crate) fn shaping(&self) -> Option<&Shaping> {
+        self.shaping.as_ref().map(|tightness| &tightness.shaping)
     }
 
     /// Whether it wants, and by its own limits may have, one more connection.
@@ -185,7 +206,8 @@ impl Queue {
 
     /// Nothing is sent before: it pauses, or waits for what it booked.
     fn not_before(&self) -> UnixMicros {
-        let booked = self.dial_booked.max(self.lease_booked).unwrap_or(UnixMicros(0));
+        let shaped = self.shaping.as_ref().and_then(|shaping| shaping.booked());
+        let booked = self.dial_booked.max(self.lease_booked).max(shaped).unwrap_or(UnixMicros(0));
         self.paused_until.max(booked)
     }
 
@@ -213,9 +235,10 @@ impl Queue {
             return u64::MAX;
         }
         // A connection that idles takes what was booked, whether or not another may be opened.
-        let booked = self.lease_booked.filter(|&at| at > now).map_or(u64::MAX, |at| at.0);
+        let shaped = self.shaping.as_ref().and_then(|shaping| shaping.booked());
+        let booked = self.lease_booked.max(shaped).filter(|&at| at > now).map_or(u64::MAX, |at| at.0);
         let rested = match self.rest(now) {
-            Rest::Operator { until } | Rest::Curfew { until } => until.0,
+            Rest::Operator { until } | Rest::Curfew { until } | Rest::Shaped { until } => until.0,
             Rest::None | Rest::Held | Rest::Options => u64::MAX,
         };
         self.sweep_at(now).0.min(self.dial_at(now)).min(booked).min(rested)
@@ -251,6 +274,10 @@ impl Queue {
 
     /// Whether the throttle on its mail lets a transaction through now; else it has booked a moment for it.
     pub(crate) fn may_lease(&mut self, now: UnixMicros) -> bool {
+        // What shaping lets through stays so until the other throttle does, too: nothing is taken in vain.
+        if !self.shaping.as_mut().is_none_or(|shaping| shaping.lets_through(now)) {
+            return false;
+        }
         let throttle = self.limits.shares.message_rate.as_ref();
         take_or_book(&mut self.lease_booked, throttle.map(|share| &*share.what), now)
     }

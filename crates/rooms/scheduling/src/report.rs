@@ -85,6 +85,18 @@ pub enum Wait {
         /// For how long, if not until it is resumed.
         until: Option<UnixMicros>,
     },
+    /// Traffic shaping lets it rest, or has let through all that a young address may send today.
+    Shaped {
+        /// When that ends, or is looked at again.
+        until: UnixMicros,
+    },
+    /// Traffic shaping lets it have no more than this many connections.
+    AtShapedLimit(u32),
+    /// Traffic shaping lets so many messages through in a time.
+    ShapedRate {
+        /// Its turn.
+        until: UnixMicros,
+    },
     /// Its route holds mail.
     Held,
 }
@@ -230,6 +242,7 @@ impl Scheduler {
             Rest::Held => return Wait::Held,
             Rest::Options => return Wait::Suspended,
             Rest::Curfew { until } => return Wait::Curfew { until },
+            Rest::Shaped { until } => return Wait::Shaped { until },
             Rest::Operator { until } => {
                 return Wait::SuspendedByOperator { until: (until.0 < u64::MAX).then_some(until) };
             }
@@ -244,7 +257,10 @@ impl Scheduler {
                 PermitState::Missing => Wait::NoPermit,
             }
         } else if queue.connections >= queue.connections_max() {
-            Wait::AtLimit(queue.connections_max())
+            match queue.shaping().filter(|shaping| shaping.max_connections < queue.limits.max_connections) {
+                Some(_) => Wait::AtShapedLimit(queue.connections_max()),
+                None => Wait::AtLimit(queue.connections_max()),
+            }
         } else {
             Wait::Moving
         }
@@ -261,6 +277,10 @@ impl Scheduler {
             let share = shares.connections.as_ref().filter(|_| queue.listed == Some(Place::Gate))?;
             Some(Wait::AtSharedLimit { section: share.section.clone(), max: share.what.max() })
         };
+        let shaped = queue.shaping.as_ref().and_then(|shaping| shaping.booked()).filter(|&at| at > now);
+        if let Some(until) = shaped {
+            return Some(Wait::ShapedRate { until });
+        }
         throttled(queue.lease_booked, &shares.message_rate, Throttled::Messages)
             .or_else(|| throttled(queue.dial_booked, &shares.connection_rate, Throttled::Connections))
             .or_else(at_gate)

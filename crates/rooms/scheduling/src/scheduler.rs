@@ -40,6 +40,8 @@ pub struct Scheduler {
     pub(crate) permit: PermitState,
     /// By an operator's word.
     pub(crate) suspensions: Vec<Suspension>,
+    /// Containers with deliveries that traffic shaping has not been told of.
+    pub(crate) delivered: Vec<u32>,
     /// Entries that are too old, of all containers.
     pub(crate) expired: Line,
     pub(crate) counts: Counts,
@@ -110,6 +112,7 @@ impl Scheduler {
             firsts_in_row: 0,
             permit: PermitState::Unknown,
             suspensions: vec![],
+            delivered: vec![],
             expired: Line::EMPTY,
             counts: Counts::default(),
             scratch: Scratch::default(),

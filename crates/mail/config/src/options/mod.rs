@@ -17,6 +17,7 @@ mod listener;
 mod log;
 mod machine;
 mod server;
+mod shaping;
 mod suppression;
 
 pub use domain::{BindingGroupOptions, DomainOptions};
@@ -25,6 +26,7 @@ pub use listener::ListenerOptions;
 pub use log::LogOptions;
 pub use machine::{EngineOptions, MemoryOptions, PoolOptions, ResolverOptions, SpoolOptions};
 pub use server::{ConsoleOptions, PolicyOptions, ServerOptions};
+pub use shaping::ShapingOptions;
 pub use suppression::SuppressionOptions;
 
 pub(crate) use domain::{BindingGroupStanza, DomainStanza};
@@ -33,6 +35,7 @@ pub(crate) use listener::ListenerStanza;
 pub(crate) use log::LogStanza;
 pub(crate) use machine::{EngineStanza, MemoryStanza, PoolStanza, ResolverStanza, SpoolStanza};
 pub(crate) use server::{ConsoleStanza, PolicyStanza, ServerStanza};
+pub(crate) use shaping::ShapingStanza;
 pub(crate) use suppression::SuppressionStanza;
 
 /// One row of the option table.
@@ -121,7 +124,7 @@ pub struct SectionRows {
 
 /// The option table, section by section, in the order of the documentation.
 #[must_use]
-pub fn option_table() -> [SectionRows; 14] {
+pub fn option_table() -> [SectionRows; 15] {
     fn rows<S: Stanza>(header: &'static str) -> SectionRows {
         SectionRows { header, documentation: S::DOCUMENTATION, rows: S::ROWS }
     }
@@ -139,6 +142,7 @@ pub fn option_table() -> [SectionRows; 14] {
         rows::<LogStanza>("log.NAME"),
         rows::<PolicyStanza>("policy"),
         rows::<SuppressionStanza>("suppression"),
+        rows::<ShapingStanza>("shaping"),
         rows::<ConsoleStanza>("console"),
     ]
 }

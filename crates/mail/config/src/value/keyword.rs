@@ -190,14 +190,28 @@ keyword! {
 }
 
 keyword! {
+    /// Whether the rules of traffic shaping are followed.
+    ShapingMode ("mode of traffic shaping", "\"on\", \"dry-run\" or \"off\"") {
+        /// They are.
+        On = "on";
+        /// What they decide is told in the log, and nothing is done.
+        DryRun = "dry-run";
+        /// Replies are not looked at, and what was decided before does not hold.
+        Off = "off";
+    }
+}
+
+keyword! {
     /// The format of a log.
-    LogFormat ("log format that this release writes", "\"ec\", \"bounce\" or \"reject\"") {
+    LogFormat ("log format that this release writes", "\"ec\", \"bounce\", \"reject\" or \"shaping\"") {
         /// The main log in the ec format.
         Ec = "ec";
         /// The bounce log in the ec format.
         Bounce = "bounce";
         /// The reject log in the ec format.
         Reject = "reject";
+        /// The decisions of traffic shaping.
+        Shaping = "shaping";
     }
 }
 

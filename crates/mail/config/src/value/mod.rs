@@ -8,6 +8,7 @@ use crate::error::{Problem, quoted};
 use crate::toml::Item;
 
 mod address;
+mod age;
 mod duration;
 mod egress_proxy;
 mod header;
@@ -20,12 +21,13 @@ mod size;
 mod window;
 
 pub use address::{BindAddress, TcpAddress};
+pub use age::BindingAge;
 pub use duration::parse_duration;
 pub use egress_proxy::{AddressList, EgressProxy, Login};
 pub use header::{HeaderName, HeaderTest, OptionalName};
 pub use keyword::{
     AddHeader, ConnectionRamp, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol,
-    ProxyProtocol, Store, SuppressedKind, SuppressionAction,
+    ProxyProtocol, ShapingMode, Store, SuppressedKind, SuppressionAction,
 };
 pub(crate) use name::is_domain;
 pub use name::{HostName, Mailbox};
