@@ -9,6 +9,7 @@ mod imports;
 mod instructions;
 mod lengths;
 mod packages;
+mod pauses;
 mod run;
 mod test;
 mod vm;
@@ -19,6 +20,7 @@ const USAGE: &str = "\
 cargo xtask check              format, lints, import table, lengths, docs, licences
 cargo xtask test [FILTER…]     installs what the tests need, then runs every test (or those that match)
 cargo xtask test-vm [SCHEME…]  the transports vsock: and rdma: in an emulated guest (`-- PROGRAM [ARGUMENT…]`: that program)
+cargo xtask pauses [RATE…]     the fabric's conformance suite with pauses at random between its statements
 cargo xtask docs               writes the pages that come from tables in the code
 cargo xtask instructions       instructions of a message in the fabric, against the allowed figures
 cargo xtask bench list         the benchmarks
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         ["check"] => check::check(),
         ["test", filters @ ..] => test::test(filters),
         ["test-vm", rest @ ..] => vm::test_vm(rest),
+        ["pauses", rates @ ..] => pauses::pauses(rates),
         ["docs"] => docs::write(),
         ["instructions"] => instructions::instructions(),
         ["bench", rest @ ..] => bench::bench(rest),
