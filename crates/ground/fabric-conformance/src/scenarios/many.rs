@@ -100,7 +100,9 @@ pub(super) fn many_channels(scene: &Scene) -> Outcome {
         Ok(counts[number] == ECHOES)
     })?;
     peer.expect("up")?;
-    let held = (resources::descriptors()? - before.0, resources::resident_bytes()?.saturating_sub(before.1));
+    // The peer's input and output are pipes, where it is a process.
+    let pipes = if scene.scheme().joins_processes() { 2 } else { 0 };
+    let held = (resources::descriptors()? - before.0 - pipes, resources::resident_bytes()?.saturating_sub(before.1));
     let shared = if scene.scheme().joins_processes() { 1 } else { 2 };
     scene.note(format_args!(
         "a channel holds {:.1} descriptors and {} KiB",
