@@ -130,3 +130,34 @@ fn urgent_mail_overtakes_and_low_mail_moves_all_the_same() {
     let early = arrivals[..45].iter().filter(|arrival| arrival.recipients[0].contains("low")).count();
     assert!(early >= 2, "low mail has its share: {early} of 45");
 }
+
+#[test]
+fn tenants_share_a_queue_by_weight() {
+    let sink = Sink::start(Manner::default());
+    let site = Site::new(&format!(
+        "[domain.\"*\"]\nroute = \"smtp://127.0.0.1:{}\"\nmax_connections = 1\n\
+         [tenant.\"Big.test\"]\nweight = 4\n[tenant.news]\nweight = 2\n",
+        sink.port
+    ));
+    let server = site.start();
+    queue(&site, &["suspend", "all"]);
+    let mut client = server.connect();
+    client.hello();
+    // The first to come has most mail and no section; the second is named by its sender, the third by the header field.
+    for (tenant, sender, head, count) in [
+        ("other", "s@small.test", "", 120),
+        ("big", "s@big.test", "", 60),
+        ("news", "s@small.test", "X-Tenant: News\r\n", 60),
+    ] {
+        for n in 0..count {
+            let to = format!("{tenant}{n}@near.test");
+            assert_eq!(client.message(sender, &[&to], &format!("{head}\r\na")).unwrap().0, 250);
+        }
+    }
+    queue(&site, &["resume", "all"]);
+    assert!(within(PATIENCE, || sink.arrivals().len() == 240), "{} arrived", sink.arrivals().len());
+    let arrivals = sink.arrivals();
+    let share = |tenant: &str| arrivals[..70].iter().filter(|arrival| arrival.recipients[0].contains(tenant)).count();
+    let (big, news, other) = (share("big"), share("news"), share("other"));
+    assert!((38..=42).contains(&big) && (18..=22).contains(&news), "of 70: big {big}, news {news}, others {other}");
+}

@@ -1,9 +1,9 @@
 //! One generation of the configuration as a loop uses it: the router's questions and the containers' limits.
 
 use config::Config;
-use message::Container;
+use message::{Container, Tenant};
 use routing::{Egress, Router};
-use scheduling::{Limits, Shared};
+use scheduling::{Limits, Shared, Weights};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -43,6 +43,11 @@ impl Generation {
         let limits = Arc::new(Limits { shares, ..Limits::from(&*options) });
         self.limits.insert(key, limits.clone());
         limits
+    }
+
+    /// How tenants share the containers.
+    pub(crate) fn weights(&self) -> Weights {
+        self.config.tenants.iter().map(|tenant| (Tenant::named(&tenant.name), tenant.weight)).collect()
     }
 
     /// Whether the configuration still has this identity.

@@ -102,9 +102,11 @@ fn shard(
     let mut scheduler = Scheduler::new(common.permits.clone(), context.random(), now);
     let messages = config.server.max_resident_messages / context.loops() as u32;
     scheduler.set_resident_limits(ResidentLimits { messages, ..ResidentLimits::default() });
+    let generation = Generation::new(config.clone(), common.shared.clone());
+    scheduler.set_weights(generation.weights());
     Ok(Rc::new(Shard::new(Parts {
         context: context.clone(),
-        generation: Generation::new(config.clone(), common.shared.clone()),
+        generation,
         scheduler,
         spool,
         events: Events { recorder, observer: common.observer.clone(), desk: common.desk.clone() },

@@ -460,6 +460,7 @@ fn recover(
                         not_before: recipient.not_before,
                         // Known when its message has been looked at.
                         priority: message::Priority::Normal,
+                        tenant: message::Tenant::OTHERS,
                         message: None,
                     },
                 ));

@@ -227,6 +227,7 @@ impl Shard {
                 received: message.reception.at,
                 not_before: UnixMicros(0),
                 priority: marks.priority(),
+                tenant: marks.tenant(),
                 message: Some(message.clone()),
             };
             self.hand(routed, message, queued);
@@ -256,7 +257,7 @@ impl Shard {
         let marks = self.generation.borrow().router.marks(message, head);
         let routed = self.route(message, queued.recipient, &marks);
         let routed = self.redirected(routed, message, queued.recipient, head);
-        self.hand(routed, message, Queued { priority: marks.priority(), ..queued });
+        self.hand(routed, message, Queued { priority: marks.priority(), tenant: marks.tenant(), ..queued });
     }
 
     /// Whether the way of a message that was received before depends on its header.
@@ -455,6 +456,7 @@ impl Shard {
         let mut generation = self.generation.borrow_mut();
         let shared = generation.shared.clone();
         *generation = Generation::new(config.clone(), shared);
+        self.scheduler.borrow_mut().set_weights(generation.weights());
         self.scheduler.borrow_mut().reconfigure(self.unix(), |container| generation.limits(container));
         generation.shared.forget_unused();
         drop(generation);

@@ -12,7 +12,7 @@ use crate::locate::{PATH_PARTS_MAX, Spot};
 use crate::options::{
     BindingGroupStanza, ConsoleStanza, EgressStanza, EngineStanza, ListenerStanza, LogStanza, MemoryStanza, Place,
     PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, ShapingStanza, SpoolStanza, Stanza,
-    SuppressionStanza,
+    SuppressionStanza, TenantStanza,
 };
 use crate::put::Put;
 use crate::scopes::{DomainScopes, StanzaIndex};
@@ -73,6 +73,7 @@ pub(crate) struct Assembly<'t> {
     pub(crate) logs: NamedStanzas<LogStanza>,
     pub(crate) groups: NamedStanzas<BindingGroupStanza>,
     pub(crate) egress: NamedStanzas<EgressStanza>,
+    pub(crate) tenants: NamedStanzas<TenantStanza>,
     pub(crate) scopes: DomainScopes,
     /// Stanzas with a pattern, by header.
     pub(crate) patterns: HashMap<String, StanzaIndex>,
@@ -116,6 +117,7 @@ impl<'t> Assembly<'t> {
             logs: NamedStanzas::default(),
             groups: NamedStanzas::default(),
             egress: NamedStanzas::default(),
+            tenants: NamedStanzas::default(),
             scopes: DomainScopes::new(),
             patterns: HashMap::new(),
             failed: HashSet::new(),
@@ -180,6 +182,7 @@ impl<'t> Assembly<'t> {
             Some(Spot::Listener(index)) => put.fill(&mut self.listeners.list[index].stanza),
             Some(Spot::Log(index)) => put.fill(&mut self.logs.list[index].stanza),
             Some(Spot::Egress(index)) => put.fill(&mut self.egress.list[index].stanza),
+            Some(Spot::Tenant(index)) => put.fill(&mut self.tenants.list[index].stanza),
             Some(Spot::Domain(index, scope)) => {
                 put.fill_scoped(&mut self.scopes.stanzas[index as usize].stanza, scope, &[]);
             }
@@ -230,6 +233,10 @@ impl<'t> Assembly<'t> {
         let egress = self.egress.list.iter();
         let egress =
             egress.map(|named| name(&named.name, show(&named.header, &named.stanza, &no_egress, &mut shown))).collect();
+        let even = TenantStanza::defaults();
+        let tenants = self.tenants.list.iter();
+        let tenants =
+            tenants.map(|named| name(&named.name, show(&named.header, &named.stanza, &even, &mut shown))).collect();
         let policy = show("policy", &self.policy, &PolicyStanza::defaults(), &mut shown);
         let mut defaults = SuppressionStanza::defaults();
         defaults.folder = Setting::built_in(server.data_dir.join("suppression"));
@@ -260,6 +267,7 @@ impl<'t> Assembly<'t> {
             bindings: self.resolve_bindings(),
             binding_groups: self.resolve_groups(),
             egress,
+            tenants,
             warnings: Vec::new(),
             scopes: DomainScopes::new(),
             shown,

@@ -12,6 +12,9 @@ use crate::value::{BindAddress, Durability, LogEvent, LogFormat, MemoryAmount, P
 /// Names that are compared for one "did you mean".
 const NAMES_COMPARED_MAX: usize = 1000;
 
+/// Tenants with a share: as many as a queue's entry can name.
+const TENANTS_MAX: usize = 255;
+
 /// Runs them all.
 pub(crate) fn across(assembly: &mut Assembly<'_>, config: &Config) {
     check_listeners(assembly, config);
@@ -20,6 +23,7 @@ pub(crate) fn across(assembly: &mut Assembly<'_>, config: &Config) {
     check_groups(assembly);
     check_bindings(assembly);
     check_egress(assembly, config);
+    check_tenants(assembly);
     check_resolver(assembly, config);
     check_memory(assembly, config);
     check_retries(assembly);
@@ -231,6 +235,21 @@ fn check_egress(assembly: &mut Assembly<'_>, config: &Config) {
         let every = |set: &crate::value::DomainSet| set.patterns().next().is_none() || set.is_everything();
         if every(&egress.sender) && every(&egress.recipient) && egress.header.is_empty() && egress.tenant.is_empty() {
             takes_all = takes_all.or(Some(&named.header));
+        }
+    }
+}
+
+/// Tenants are told apart without regard to case.
+fn check_tenants(assembly: &mut Assembly<'_>) {
+    if let Some(named) = assembly.tenants.list.get(TENANTS_MAX) {
+        let message = format!("at most {TENANTS_MAX} tenants can have a share of their own");
+        assembly.report.error(named.at, format!("[{}]", named.header), message);
+    }
+    let mut known = HashMap::new();
+    for named in &assembly.tenants.list {
+        if let Some(other) = known.insert(named.name.to_ascii_lowercase(), &named.header) {
+            let message = format!("[{other}] is the same tenant, for case does not count; write one of them");
+            assembly.report.error(named.at, format!("[{}]", named.header), message);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{ConfigError, ConfigWarning};
 use crate::options::{
     ConsoleOptions, DomainOptions, EgressOptions, EngineOptions, Explained, ListenerOptions, LogOptions, MemoryOptions,
     PolicyOptions, PoolOptions, ResolverOptions, ServerOptions, ShapingOptions, SpoolOptions, SuppressionOptions,
+    TenantOptions,
 };
 use crate::scopes::DomainScopes;
 
@@ -35,6 +36,8 @@ pub type Listener = Named<ListenerOptions>;
 pub type Log = Named<LogOptions>;
 /// An `[egress.NAME]`.
 pub type Egress = Named<EgressOptions>;
+/// A `[tenant.NAME]`.
+pub type Tenant = Named<TenantOptions>;
 /// A `[pool.NAME]`.
 pub type Pool = Named<PoolOptions>;
 
@@ -105,6 +108,8 @@ pub struct Config {
     pub binding_groups: Vec<BindingGroup>,
     /// `[egress.NAME]`, in the order of the file.
     pub egress: Vec<Egress>,
+    /// `[tenant.NAME]`, in the order of the file.
+    pub tenants: Vec<Tenant>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<ConfigWarning>,
     pub(crate) scopes: DomainScopes,

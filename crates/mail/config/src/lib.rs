@@ -34,13 +34,14 @@ mod value;
 pub use builtin::{DEFAULT_FILE_NAME, default_text, demo_text};
 pub use config::{
     BindingGroup, Config, DEFAULT_BINDING, Egress, Explanation, Listener, Log, Named, Origin, Pool, Surroundings,
+    Tenant,
 };
 pub use document::options_markdown;
 pub use error::{ConfigError, ConfigWarning, Position};
 pub use options::{
     BindingGroupOptions, Change, ConsoleOptions, DefaultValue, DomainOptions, EgressOptions, EngineOptions,
     ListenerOptions, LogOptions, MemoryOptions, OptionRow, PolicyOptions, PoolOptions, ResolverOptions, Scopes,
-    SectionRows, ServerOptions, ShapingOptions, Spec, SpoolOptions, SuppressionOptions, option_table,
+    SectionRows, ServerOptions, ShapingOptions, Spec, SpoolOptions, SuppressionOptions, TenantOptions, option_table,
 };
 pub use show::UnknownScope;
 pub use value::{

@@ -26,6 +26,7 @@ pub(crate) enum Spot {
     Listener(usize),
     Log(usize),
     Egress(usize),
+    Tenant(usize),
     /// A stanza of the fall-back chain, and which options may stand in it.
     Domain(StanzaIndex, Scopes),
     /// A binding group: its own options and those that fall back.
@@ -33,7 +34,7 @@ pub(crate) enum Spot {
 }
 
 /// The first words of paths.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 17] = [
     "server",
     "engine",
     "pool",
@@ -45,13 +46,14 @@ const WORDS: [&str; 16] = [
     "binding",
     "binding_group",
     "egress",
+    "tenant",
     "log",
     "policy",
     "suppression",
     "shaping",
     "console",
 ];
-/// Longest name of a pool, listener, log, binding or group in bytes.
+/// Longest name of a pool, listener, log, binding, group or tenant in bytes.
 const NAME_MAX: usize = 64;
 /// Parts of the deepest path: `binding_group.G.binding.B.domain."P"`.
 pub(crate) const PATH_PARTS_MAX: usize = 6;
@@ -74,6 +76,7 @@ impl Assembly<'_> {
             ["listener"] => Some(Spot::Parent("listener.NAME")),
             ["log"] => Some(Spot::Parent("log.NAME")),
             ["egress"] => Some(Spot::Parent("egress.NAME")),
+            ["tenant"] => Some(Spot::Parent("tenant.NAME")),
             ["binding"] => Some(Spot::Parent("binding.NAME")),
             ["binding_group"] => Some(Spot::Parent("binding_group.NAME")),
             ["domain"] | [.., "domain"] if self.is_domain_parent(&parts) => Some(Spot::Parent("domain.\"PATTERN\"")),
@@ -82,6 +85,7 @@ impl Assembly<'_> {
             ["listener", _] => self.checked_name(path).then(|| Spot::Listener(self.listeners.find_or_make(path))),
             ["log", _] => self.checked_name(path).then(|| Spot::Log(self.logs.find_or_make(path))),
             ["egress", _] => self.checked_name(path).then(|| Spot::Egress(self.egress.find_or_make(path))),
+            ["tenant", _] => self.checked_name(path).then(|| Spot::Tenant(self.tenants.find_or_make(path))),
             ["domain", ..] | ["binding" | "binding_group", _, ..] => self.locate_scope(path),
             _ => {
                 self.report_unknown(path);
@@ -219,7 +223,7 @@ impl Assembly<'_> {
             "binding_group" => "a binding group has sections [binding_group.NAME.domain.\"PATTERN\"] and \
                                 [binding_group.NAME.binding.NAME] only"
                 .to_owned(),
-            "pool" | "listener" | "log" | "egress" => format!("[{word}.NAME] has no sections inside"),
+            "pool" | "listener" | "log" | "egress" | "tenant" => format!("[{word}.NAME] has no sections inside"),
             single => format!("[{single}] has no sections inside"),
         };
         self.report.error(path.get(1).unwrap_or(first).at, object, inside);

@@ -32,7 +32,7 @@ pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, Utf8};
 pub use event::{Attempt, Event, EventSink, Failing, Operation, Rejection, Shaped, ShapedBy};
 pub use handover::{
     Agent, Attempted, Closing, Container, Dial, Host, Lease, LeasedRecipient, Outcome, Priority, Queued, Routed, Spool,
-    SpoolStream, StoreError, StoreKey, Verdict, Work,
+    SpoolStream, StoreError, StoreKey, Tenant, Verdict, Work,
 };
 pub use id::{IdSource, LegacyId, MessageId};
 pub use message::{Content, Dots, Message, Protocol, Reception};

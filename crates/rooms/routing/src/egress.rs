@@ -8,10 +8,10 @@
 use crate::domain::canonical_name;
 use config::{Config, DEFAULT_BINDING, DomainSet};
 use foldhash::fast::{FixedState, RandomState};
-use message::{Address, Content, Message, MessageId, Priority};
+use message::{Address, Content, Message, MessageId, Priority, Tenant};
 use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
@@ -48,6 +48,8 @@ pub struct Chooser {
     /// Header fields that rules ask for; the one that names the tenant is the first, if any rule asks for tenants.
     fields: Vec<Box<str>>,
     has_tenants: bool,
+    /// Tenants with a share of their own.
+    shares: HashSet<Tenant, RandomState>,
     /// Places in `fields` of those that name the priority, the first of which counts.
     priority_fields: Vec<usize>,
 }
@@ -78,6 +80,7 @@ pub struct Marks {
     tenant: Box<str>,
     fields: SmallVec<[Option<Box<str>>; 2]>,
     priority: Priority,
+    share: Tenant,
     chance: u64,
 }
 
@@ -85,6 +88,11 @@ impl Marks {
     /// The priority that the message asks for.
     pub fn priority(&self) -> Priority {
         self.priority
+    }
+
+    /// Whose share of a queue it takes.
+    pub fn tenant(&self) -> Tenant {
+        self.share
     }
 }
 
@@ -99,6 +107,7 @@ impl Default for Chooser {
             general: vec![],
             fields: vec![],
             has_tenants: false,
+            shares: HashSet::default(),
             priority_fields: vec![],
         }
     }
@@ -107,8 +116,9 @@ impl Default for Chooser {
 impl Chooser {
     /// The sections of `config`.
     pub fn new(config: &Config) -> Self {
-        let mut chooser = Self::default();
-        if config.egress.iter().any(|egress| !egress.tenant.is_empty()) {
+        let shares = config.tenants.iter().map(|tenant| Tenant::named(&tenant.name)).collect();
+        let mut chooser = Self { shares, ..Self::default() };
+        if !config.tenants.is_empty() || config.egress.iter().any(|egress| !egress.tenant.is_empty()) {
             chooser.has_tenants = true;
             chooser.fields.push((&*config.server.tenant_header).into());
         }
@@ -213,7 +223,8 @@ impl Chooser {
         };
         let named = self.priority_fields.iter().find_map(|&place| fields.get(place)?.as_deref());
         let priority = named.and_then(Priority::parse).unwrap_or_default();
-        Marks { sender, tenant, fields, priority, chance: chance(message.id) }
+        let share = Some(Tenant::named(&tenant)).filter(|share| self.shares.contains(share)).unwrap_or_default();
+        Marks { sender, tenant, fields, priority, share, chance: chance(message.id) }
     }
 
     /// By which identity mail with these marks leaves for a recipient.

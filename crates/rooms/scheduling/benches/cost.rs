@@ -33,6 +33,7 @@ fn queued(n: u64, not_before: UnixMicros) -> Queued {
         received: START,
         not_before,
         priority: message::Priority::Normal,
+        tenant: message::Tenant::OTHERS,
         message: None,
     }
 }

@@ -1,86 +1,120 @@
-//! A container's active entries: a line for each priority, and whose turn it is. Weighted round robin: of fifteen
-//! transactions urgent mail has eight, high four, normal two and low one, as long as each has mail; what one does not
-//! use the others have. So none waits for ever, and urgent mail waits for seven others at most.
+//! A container's active entries: a line for each priority and tenant, and whose turn it is.
+//!
+//! Between priorities, weighted round robin: of fifteen transactions urgent mail has eight, high four, normal two and low
+//! one, as long as each has mail; what one does not use the others have. So none waits for ever, and urgent mail waits for
+//! seven others at most. Within a priority, tenants share by their weights (see [`tenants`](crate::tenants)).
 
-use crate::entries::Entries;
+use crate::entries::{Entries, Entry};
 use crate::line::{Line, NONE};
+use crate::tenants::{Lanes, Slot};
 use message::Priority;
 
-const CLASSES: usize = Priority::ALL.len();
+pub(crate) const CLASSES: usize = Priority::ALL.len();
 /// Transactions of a round, by priority.
 const WEIGHTS: [u8; CLASSES] = [8, 4, 2, 1];
 
 /// See the module.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Active {
+    /// Of all mail without a tenant of its own.
     lines: [Line; CLASSES],
     /// What is left of the round.
     credits: [u8; CLASSES],
+    /// Of tenants, once one of them has had mail here.
+    lanes: Option<Box<Lanes>>,
 }
 
 impl Active {
-    pub(crate) const EMPTY: Self = Self { lines: [Line::EMPTY; CLASSES], credits: WEIGHTS };
+    pub(crate) const EMPTY: Self = Self { lines: [Line::EMPTY; CLASSES], credits: WEIGHTS, lanes: None };
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lines.iter().all(Line::is_empty)
+        self.lines.iter().all(Line::is_empty) && self.lanes.as_ref().is_none_or(|lanes| lanes.len() == 0)
     }
 
     pub(crate) fn len(&self) -> u32 {
-        self.lines.iter().map(Line::len).sum()
+        let others: u32 = self.lines.iter().map(Line::len).sum();
+        others + self.lanes.as_ref().map_or(0, |lanes| lanes.len())
     }
 
     /// The entry whose turn it is, or [`NONE`].
     pub(crate) fn head(&self) -> u32 {
-        let waits = |class: &usize| !self.lines[*class].is_empty();
+        let waits = |class: &usize| self.waits(*class);
         let with_credit = (0..CLASSES).filter(waits).find(|&class| self.credits[class] > 0);
-        with_credit.or_else(|| (0..CLASSES).find(waits)).map_or(NONE, |class| self.lines[class].head())
+        let class = with_credit.or_else(|| (0..CLASSES).find(waits));
+        class.map_or(NONE, |class| match &self.lanes {
+            None => self.lines[class].head(),
+            Some(lanes) => lanes.head(&self.lines[class], class),
+        })
     }
 
-    /// The first entry of a priority, or [`NONE`].
-    pub(crate) fn head_of(&self, priority: Priority) -> u32 {
-        self.lines[priority as usize].head()
+    fn waits(&self, class: usize) -> bool {
+        !self.lines[class].is_empty() || self.lanes.as_ref().is_some_and(|lanes| lanes.waits(class))
     }
 
-    /// A transaction of that priority, which was at the head, has been taken.
-    pub(crate) fn on_served(&mut self, priority: Priority) {
-        let class = priority as usize;
+    /// The first entry of the same priority and tenant, or [`NONE`].
+    pub(crate) fn head_beside(&self, entry: &Entry) -> u32 {
+        self.line(entry.tenant, entry.priority as usize).map_or(NONE, Line::head)
+    }
+
+    /// A transaction of that entry, which was at the head and has left, was taken; its tenant's clock moves by `stride`.
+    pub(crate) fn on_served(&mut self, entry: &Entry, stride: u64) {
+        let class = entry.priority as usize;
         if self.credits[class] == 0 {
             self.credits = WEIGHTS; // Nobody who waits has credit: the next round.
         }
         self.credits[class] -= 1;
+        if let Some(lanes) = &mut self.lanes {
+            lanes.on_served(entry.tenant, class, stride);
+        }
     }
 
     pub(crate) fn push_back(&mut self, entries: &mut Entries, index: u32) {
-        let class = entries[index].priority as usize;
-        self.lines[class].push_back(entries, index);
+        self.line_for(&entries[index], 1).push_back(entries, index);
     }
 
     pub(crate) fn push_front(&mut self, entries: &mut Entries, index: u32) {
-        let class = entries[index].priority as usize;
-        self.lines[class].push_front(entries, index);
+        self.line_for(&entries[index], 1).push_front(entries, index);
     }
 
     /// Takes out an entry, which must be active.
     pub(crate) fn remove(&mut self, entries: &mut Entries, index: u32) {
-        let class = entries[index].priority as usize;
-        self.lines[class].remove(entries, index);
+        self.line_for(&entries[index], -1).remove(entries, index);
     }
 
     /// The first of all entries line by line, or [`NONE`].
     pub(crate) fn first(&self) -> u32 {
-        self.first_from(0)
+        self.all_lines().map(Line::head).find(|&head| head != NONE).unwrap_or(NONE)
     }
 
     /// The one behind an active entry line by line, or [`NONE`].
     pub(crate) fn next(&self, entries: &Entries, index: u32) -> u32 {
-        match entries[index].links.behind {
-            NONE => self.first_from(entries[index].priority as usize + 1),
-            behind => behind,
+        let entry = &entries[index];
+        if entry.links.behind != NONE {
+            return entry.links.behind;
+        }
+        let Some(own) = self.line(entry.tenant, entry.priority as usize) else { return NONE };
+        let behind = self.all_lines().skip_while(|line| !std::ptr::eq(*line, own)).skip(1);
+        behind.map(Line::head).find(|&head| head != NONE).unwrap_or(NONE)
+    }
+
+    fn all_lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().chain(self.lanes.iter().flat_map(|lanes| lanes.lines()))
+    }
+
+    fn line(&self, tenant: Slot, class: usize) -> Option<&Line> {
+        match tenant {
+            Slot::OTHERS => Some(&self.lines[class]),
+            tenant => self.lanes.as_ref()?.line(tenant, class),
         }
     }
 
-    fn first_from(&self, class: usize) -> u32 {
-        self.lines[class..].iter().map(Line::head).find(|&head| head != NONE).unwrap_or(NONE)
+    /// The line that an entry is in, or is to be in, which gets that much longer.
+    fn line_for(&mut self, entry: &Entry, change: i32) -> &mut Line {
+        let class = entry.priority as usize;
+        match entry.tenant {
+            Slot::OTHERS => &mut self.lines[class],
+            tenant => self.lanes.get_or_insert_default().line_for(tenant, class, change),
+        }
     }
 }
 
@@ -101,10 +135,10 @@ mod tests {
     /// Takes what is at the head.
     fn serve(entries: &mut Entries, active: &mut Active) -> Priority {
         let head = active.head();
-        let priority = entries[head].priority;
+        let entry = entries[head];
         active.remove(entries, head);
-        active.on_served(priority);
-        priority
+        active.on_served(&entry, 1);
+        entry.priority
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! chunk's worth of room is free elsewhere. Everything else about a recipient stays in the spool.
 
 use crate::line::{Linked, Links, NONE};
+use crate::tenants::Slot;
 use message::{MessageId, Priority, StoreKey, UnixMicros};
 use std::ops::{Index, IndexMut};
 
@@ -38,6 +39,7 @@ pub(crate) struct Entry {
     /// Shortest way to a missing subtree, while delayed.
     pub(crate) rank: u8,
     pub(crate) priority: Priority,
+    pub(crate) tenant: Slot,
     pub(crate) state: State,
 }
 
@@ -93,6 +95,7 @@ impl Entry {
             above: NONE,
             rank: 0,
             priority: Priority::Normal,
+            tenant: Slot::OTHERS,
             state: State::Free,
         }
     }

@@ -40,10 +40,10 @@ impl Scheduler {
             entry.state = State::Leased;
             entry.attempts = entry.attempts.saturating_add(1);
             recipients.push(LeasedRecipient { entry: at, recipient: entry.recipient, attempts: entry.attempts });
-            at = self.queues[q].active.head_of(head.priority);
+            at = self.queues[q].active.head_beside(&head);
         }
         let queue = &mut self.queues[q];
-        queue.active.on_served(head.priority);
+        queue.active.on_served(&head, self.tenants.stride(head.tenant));
         queue.leased += recipients.len() as u32;
         queue.moved_at = now;
         if let Some(share) = &queue.limits.shares.message_rate {

@@ -11,7 +11,8 @@ use crate::queue::Place;
 use crate::queues::Queues;
 use crate::resident::Residents;
 use crate::retry::Dice;
-use crate::{Flow, Limits, Permits, ResidentLimits, Suspension};
+use crate::tenants::Tenants;
+use crate::{Flow, Limits, Permits, ResidentLimits, Suspension, Weights};
 use foldhash::fast::RandomState;
 use message::{Container, Queued, UnixMicros};
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ pub struct Scheduler {
     /// How many of `first` came since one of `further`.
     pub(crate) firsts_in_row: u32,
     pub(crate) permit: PermitState,
+    pub(crate) tenants: Tenants,
     /// By an operator's word.
     pub(crate) suspensions: Vec<Suspension>,
     /// Containers with deliveries that traffic shaping has not been told of.
@@ -111,6 +113,7 @@ impl Scheduler {
             gates: HashMap::default(),
             firsts_in_row: 0,
             permit: PermitState::Unknown,
+            tenants: Tenants::default(),
             suspensions: vec![],
             delivered: vec![],
             expired: Line::EMPTY,
@@ -118,6 +121,11 @@ impl Scheduler {
             scratch: Scratch::default(),
             entries_max: ENTRIES_MAX,
         }
+    }
+
+    /// How tenants share each container from now on.
+    pub fn set_weights(&mut self, weights: Weights) {
+        self.tenants.set_weights(weights);
     }
 
     /// Most recipients that may be queued; those that are stay.
@@ -163,6 +171,7 @@ impl Scheduler {
         let index = self.entries.insert(Entry {
             recipient: queued.recipient,
             priority: queued.priority,
+            tenant: self.tenants.slot(queued.tenant),
             attempts: queued.attempts,
             resident,
             state: State::Active,
@@ -225,6 +234,7 @@ impl Scheduler {
             let entry = self.entries[index];
             taken.push(Queued {
                 priority: entry.priority,
+                tenant: self.tenants.tenant(entry.tenant),
                 key: entry.key,
                 id: entry.id(),
                 recipient: entry.recipient,

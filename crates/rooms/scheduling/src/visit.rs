@@ -141,6 +141,7 @@ impl Scheduler {
         let entry = self.entries[found.entry];
         let queued = Queued {
             priority: entry.priority,
+            tenant: self.tenants.tenant(entry.tenant),
             key: entry.key,
             id: entry.id(),
             recipient: entry.recipient,

@@ -50,6 +50,7 @@ impl House {
             received: self.now,
             not_before: UnixMicros(0),
             priority: message::Priority::Normal,
+            tenant: message::Tenant::OTHERS,
             message: None,
         };
         self.loops[at].enqueue(container, queued, self.now, |_| limits.clone()).expect("room");

@@ -1,4 +1,4 @@
-//! Rows of `[egress.…]`: which mail leaves by which binding.
+//! Rows of `[egress.…]`, which mail leaves by which binding, and of `[tenant.…]`, whose mail gets which share.
 
 use super::{default, section};
 use crate::value::{DomainSet, HeaderTest, OptionalName};
@@ -23,5 +23,16 @@ section! {
         /// The binding group to leave by: its bindings share the mail by weight. The recipients of a message leave by the
         /// same binding.
         binding_group: OptionalName = default("");
+    }
+}
+
+section! {
+    /// Shares of tenants in every queue. A tenant is named by the `tenant_header` of `[server]`, or by the domain of the
+    /// reverse-path if the message has no such header field; names are compared without regard to case. Within a
+    /// priority, tenants that have mail in a queue take turns by weight. All mail of tenants without a section counts as
+    /// one more tenant, of weight 1. 255 tenants can have a section.
+    TenantOptions from TenantStanza {
+        /// The share of the tenant in proportion to those of the others that have mail in the same queue.
+        weight: u32 = default("1").range("1", "1000");
     }
 }

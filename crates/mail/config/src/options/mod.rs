@@ -21,7 +21,7 @@ mod shaping;
 mod suppression;
 
 pub use domain::{BindingGroupOptions, DomainOptions};
-pub use egress::EgressOptions;
+pub use egress::{EgressOptions, TenantOptions};
 pub use listener::ListenerOptions;
 pub use log::LogOptions;
 pub use machine::{EngineOptions, MemoryOptions, PoolOptions, ResolverOptions, SpoolOptions};
@@ -30,7 +30,7 @@ pub use shaping::ShapingOptions;
 pub use suppression::SuppressionOptions;
 
 pub(crate) use domain::{BindingGroupStanza, DomainStanza};
-pub(crate) use egress::EgressStanza;
+pub(crate) use egress::{EgressStanza, TenantStanza};
 pub(crate) use listener::ListenerStanza;
 pub(crate) use log::LogStanza;
 pub(crate) use machine::{EngineStanza, MemoryStanza, PoolStanza, ResolverStanza, SpoolStanza};
@@ -124,7 +124,7 @@ pub struct SectionRows {
 
 /// The option table, section by section, in the order of the documentation.
 #[must_use]
-pub fn option_table() -> [SectionRows; 15] {
+pub fn option_table() -> [SectionRows; 16] {
     fn rows<S: Stanza>(header: &'static str) -> SectionRows {
         SectionRows { header, documentation: S::DOCUMENTATION, rows: S::ROWS }
     }
@@ -139,6 +139,7 @@ pub fn option_table() -> [SectionRows; 15] {
         rows::<DomainStanza>("domain.\"PATTERN\""),
         rows::<BindingGroupStanza>("binding_group.NAME"),
         rows::<EgressStanza>("egress.NAME"),
+        rows::<TenantStanza>("tenant.NAME"),
         rows::<LogStanza>("log.NAME"),
         rows::<PolicyStanza>("policy"),
         rows::<SuppressionStanza>("suppression"),

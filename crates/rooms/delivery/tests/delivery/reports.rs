@@ -185,6 +185,7 @@ fn what_routing_refused_is_reported() {
             received: UnixMicros(0),
             not_before: UnixMicros(0),
             priority: message::Priority::Normal,
+            tenant: message::Tenant::OTHERS,
             message: None,
         };
         bench.delivery.refuse(refused, queued, Reply::new(550, "5.1.2 [internal] no route"));

@@ -45,6 +45,7 @@ impl Clockwork {
             received: self.now,
             not_before: UnixMicros(0),
             priority: message::Priority::Normal,
+            tenant: message::Tenant::OTHERS,
             message: None,
         }
     }
