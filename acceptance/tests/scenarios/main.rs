@@ -22,6 +22,7 @@ mod proxy;
 mod queues;
 mod relay;
 mod reports;
+mod returns;
 mod service_manager;
 mod shaping;
 mod sources;

@@ -1,21 +1,19 @@
 //! `posthaste bounce …`: the classifier for people and programs, without a server.
 
+use crate::bouncing;
 use crate::cli::{BounceCommand, RulesArgs};
 use crate::failure::Failure;
-use bounce::{Classifier, Examiner, Finding, FoundRecipient, Phase, Place, Reason, Rule, Said, Seal, Verdict};
+use bounce::{Classifier, Examiner, Finding, FoundRecipient, Phase, Place, Reason, Rule, Said, Verdict};
 use serde_json::{Value, json};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-
-/// Octets of a key file that are read.
-const KEY_FILE_MAX: u64 = 4096;
+use std::path::Path;
 
 /// Runs one of the commands.
 pub(crate) fn bounce(command: &BounceCommand) -> Result<(), Failure> {
     match command {
         BounceCommand::Test { reply, domain, host, phase, rules } => test(reply, domain, host, phase.as_deref(), rules),
         BounceCommand::Classify { file, to, key, header, rules } => {
-            let seal = seal(key)?;
+            let seal = bouncing::seal(key)?;
             let classifier = classifier(rules.rules.as_deref())?;
             let examiner = Examiner {
                 seal: seal.as_ref(),
@@ -35,36 +33,12 @@ pub(crate) fn bounce(command: &BounceCommand) -> Result<(), Failure> {
     }
 }
 
-/// The built-in rules, with those of a file; its faults are printed.
 fn classifier(file: Option<&Path>) -> Result<Classifier, Failure> {
-    let Some(file) = file else { return Ok(Classifier::new()) };
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::caused(format!("cannot read {}", file.display()), &error))?;
-    Classifier::with_rules(&file.display().to_string(), &text).map_err(|errors| {
-        errors.iter().for_each(|error| eprintln!("{error}"));
-        Failure::silent()
-    })
+    bouncing::classifier(&file.map(Path::to_path_buf).into_iter().collect::<Vec<_>>())
 }
 
 fn is_built_in(place: &Place) -> bool {
     &*place.file == "built-in"
-}
-
-/// Opens marks with the keys of the files; the octets of a file without the line end are its key.
-fn seal(files: &[PathBuf]) -> Result<Option<Seal>, Failure> {
-    let mut keys = Vec::with_capacity(files.len());
-    for file in files {
-        let cannot = |error| Failure::caused(format!("cannot read {}", file.display()), &error);
-        let mut key = Vec::new();
-        std::fs::File::open(file).and_then(|open| open.take(KEY_FILE_MAX).read_to_end(&mut key)).map_err(cannot)?;
-        key.truncate(key.trim_ascii_end().len());
-        keys.push(key);
-    }
-    if keys.is_empty() {
-        return Ok(None);
-    }
-    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    Seal::new(&keys).map(Some).map_err(|error| Failure::caused("cannot use the keys", &error))
 }
 
 /// A file's octets, or standard input's; no more than count.

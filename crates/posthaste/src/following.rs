@@ -1,8 +1,9 @@
 //! What one event loop does for traffic shaping: it tells the desk what was delivered, and brings to its queues what
 //! holds for them. Called from the loop's upkeep, a few times a second; all of it in bounded steps.
 
+use crate::events::Events;
 use crate::shaping_desk::{Changed, Desk, Held, Placed, is_remote, site};
-use crate::shard::{Events, Shard};
+use crate::shard::Shard;
 use delivery::Terms;
 use message::{Agent, Container, Event, EventSink as _, Failing, Shaped, ShapedBy, UnixMicros, Verdict};
 use scheduling::{Limits, Shaping};

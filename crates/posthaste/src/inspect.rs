@@ -231,6 +231,11 @@ impl Server {
         ])
     }
 
+    /// What came back.
+    pub(crate) fn returns(&self) -> Answer {
+        table(&self.common.intakes.read(&self.gauges))
+    }
+
     /// The logs.
     pub(crate) fn logs(&self) -> Answer {
         let all = self.logs.statistics();

@@ -1,16 +1,20 @@
 //! The mail transfer agent: command line and composition. No logic of mail lives here; rooms have it.
 
 mod allocator;
+mod automatic;
 mod bounces;
+mod bouncing;
 mod cli;
 mod demo;
 mod dialogue;
+mod events;
 mod failure;
 mod filter;
 mod following;
 mod generation;
 mod handing;
 mod inspect;
+mod intake;
 mod ledger;
 mod main_loop;
 mod operate;

@@ -1,11 +1,14 @@
 //! What runs on one event loop, from its first task to its last.
 
+use crate::automatic::Automatic;
+use crate::events::{Events, LoopEvents};
 use crate::failure::Failure;
 use crate::generation::Generation;
 use crate::handing::Lanes;
+use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::server::{Bound, Common, Job, loop_pid};
-use crate::shard::{Events, Injector, LoopEvents, Onwards, Parts, Shard};
+use crate::shard::{Injector, Onwards, Parts, Shard};
 use crate::store::{Seat, StoreHandle};
 use config::Config;
 use delivery::{Delivery, Neighbours};
@@ -70,6 +73,7 @@ pub(crate) async fn run(context: LoopContext, seeds: Seeds) {
     drop(ready);
     context.spawn(TaskKind("lanes"), shard.clone().take_over(bell, lanes.into)).detach();
     context.spawn(TaskKind("upkeep"), shard.clone().tend()).detach();
+    context.spawn(TaskKind("intake"), shard.clone().read_returns()).detach();
     let mut stopped = context.root().stopped();
     loop {
         tokio::select! {
@@ -104,18 +108,24 @@ fn shard(
     scheduler.set_resident_limits(ResidentLimits { messages, ..ResidentLimits::default() });
     let generation = Generation::new(config.clone(), common.shared.clone());
     scheduler.set_weights(generation.weights());
+    let intake = Intake::new(common.intakes.counters(context.gauges()));
+    let added = intake.counters.suppressed.clone();
+    let automatic = Automatic::new(common.suppression.clone(), common.tally.clone(), config, &common.bouncing, added);
     Ok(Rc::new(Shard::new(Parts {
         context: context.clone(),
         generation,
         scheduler,
         spool,
-        events: Events { recorder, observer: common.observer.clone(), desk: common.desk.clone() },
+        events: Events { recorder, observer: common.observer.clone(), automatic, desk: common.desk.clone() },
         lanes,
         pressure: common.pressure.clone(),
         windows: WindowPool::new(WINDOW_BYTES, WINDOWS_KEPT),
         ledger: Ledger::new(common.memory),
         suppression: common.suppression.clone(),
         redirections: common.redirections.clone(),
+        bouncing: common.bouncing.clone(),
+        intake,
+        cpu: pool(engine::CPU)?,
     })))
 }
 

@@ -55,6 +55,7 @@ const TABLE: &[Command] = &[
     suppression_desk::TABLE[8],
     shaping_console::TABLE[0],
     shaping_console::TABLE[1],
+    Command { usage: "returns", about: "What came back: bounces, complaints, marks; and who was suppressed for it." },
     Command { usage: "logs", about: "Rows written and dropped." },
     Command { usage: "reopen logs", about: "Opens the log files anew." },
     Command { usage: "reload", about: "Reads the configuration again." },
@@ -142,6 +143,7 @@ impl Operator {
             ["dns", "stats"] => self.server.dns(),
             ["shaping", rest @ ..] => self.server.shaping(now(), rest),
             ["suppression", rest @ ..] => self.suppression(rest).await,
+            ["returns"] => self.server.returns(),
             ["logs"] => self.server.logs(),
             ["reopen", "logs"] => {
                 self.server.reopen_logs();

@@ -7,6 +7,7 @@
 //! 4. the store closes: outcomes of step 2 become durable;
 //! 5. the logs close, with the rows of all that.
 
+use crate::bouncing::Bouncing;
 use crate::failure::Failure;
 use crate::handing::lanes;
 use crate::main_loop::{self, Seeds};
@@ -28,8 +29,8 @@ use resolver::Resolver;
 use scheduling::{Permits, Shared};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -74,6 +75,11 @@ pub(crate) struct Common {
     pub(crate) redirections: Arc<Redirections>,
     /// Traffic shaping.
     pub(crate) desk: Arc<Desk>,
+    /// Of the start: a loop has the present one.
+    pub(crate) bouncing: Arc<Bouncing>,
+    pub(crate) intakes: crate::intake::Names,
+    /// What rules have counted for the suppression list.
+    pub(crate) tally: Arc<Mutex<suppression::Tally>>,
     /// Differs with every start: part of every id.
     pub(crate) origin: u32,
 }
@@ -101,15 +107,17 @@ pub(crate) struct Server {
 impl Server {
     /// Starts everything; returns when the listeners accept.
     pub(crate) fn start(config: Arc<Config>, options: StartOptions) -> Result<Self, Failure> {
+        let bouncing = Bouncing::load(&config)?;
         prepare_folders(&config)?;
         let count = loop_count(&config);
         let (store, seats, recovered) = store::open(&config, count)?;
-        let logs = LogWriters::open(log_specs(&config), Arc::new(bounce::Classifier::new()))
+        let logs = LogWriters::open(log_specs(&config), bouncing.classifier.clone())
             .map_err(|error| Failure::caused("cannot open a log", &error))?;
         let (gauges, accounts) = (Gauges::new(), Accounts::new());
         let (suppression, suppression_writer) = Suppression::open(&config)?;
         let (desk, shaping) = shaping_state::open(&config)?;
-        let (common, driver, monitor) = common(&config, &gauges, &accounts, options.observer, suppression, desk)?;
+        let (common, driver, monitor) =
+            common(&config, &gauges, &accounts, options.observer, (suppression, bouncing), desk)?;
         let bells: Vec<_> = (0..count).map(|_| doorbell()).collect();
         let ringers: Vec<_> = bells.iter().map(|(ringer, _)| ringer.clone()).collect();
         let mut listeners = bind(&config, options.inherited, count)?;
@@ -183,6 +191,7 @@ impl Server {
 
     /// Puts a new generation into effect. Says what needs a restart.
     pub(crate) fn reload(&self, config: Arc<Config>) -> Result<String, Failure> {
+        let bouncing = Bouncing::load(&config)?;
         let notes = restart_notes(&self.config(), &config);
         let rules = shaping_desk::load_rules(&config)?;
         self.common.desk.reload(&config, rules);
@@ -195,9 +204,9 @@ impl Server {
             }
         }
         for jobs in &self.jobs {
-            let config = config.clone();
+            let (config, bouncing) = (config.clone(), bouncing.clone());
             // A loop that has ended needs no configuration.
-            let _ = jobs.send(Box::new(move |shard| shard.reload(&config)));
+            let _ = jobs.send(Box::new(move |shard| shard.reload(&config, &bouncing)));
         }
         *self.config.borrow_mut() = config;
         Ok(notes)
@@ -265,7 +274,7 @@ fn common(
     gauges: &Gauges,
     accounts: &Accounts,
     observer: Option<Arc<dyn Observer>>,
-    suppression: Suppression,
+    (suppression, bouncing): (Suppression, Arc<Bouncing>),
     desk: Arc<Desk>,
 ) -> Result<Built, Failure> {
     let pools = Pools::new();
@@ -303,6 +312,9 @@ fn common(
             crate::operate::now(),
         )?),
         desk,
+        bouncing,
+        intakes: crate::intake::Names::register(gauges).map_err(registered)?,
+        tally: Arc::default(),
         origin: rng.next_u64() as u32 & 0xFFFF_0000 | config.server.node,
     };
     Ok((common, driver, monitor))
@@ -338,6 +350,7 @@ fn log_specs(config: &Config) -> Vec<LogSpec> {
         let format = match log.format {
             LogFormat::Ec => RowFormat::Ec,
             LogFormat::Bounce => RowFormat::Bounce,
+            LogFormat::Feedback => RowFormat::Feedback,
             LogFormat::Reject => RowFormat::Reject,
             LogFormat::Shaping => RowFormat::Shaping,
         };
@@ -349,6 +362,8 @@ fn log_specs(config: &Config) -> Vec<LogSpec> {
                 deliveries: has(LogEvent::Delivery),
                 transient: has(LogEvent::Transient),
                 permanent: has(LogEvent::Permanent),
+                out_of_band: has(LogEvent::OutOfBand),
+                complaints: has(LogEvent::Complaint),
                 rejections: has(LogEvent::Rejection),
             },
             heartbeat: log.heartbeat,

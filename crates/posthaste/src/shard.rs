@@ -5,24 +5,25 @@
 //!                          └───── lane ─► the loop that owns the container
 //! ```
 
+use crate::bouncing::Bouncing;
+use crate::events::Events;
 use crate::following::Following;
 use crate::generation::Generation;
 use crate::handing::{Handed, owner};
+use crate::intake::Intake;
 use crate::ledger::Ledger;
 use crate::main_loop::{LoopDelivery, LoopReception};
 use crate::redirections::{Redirections, Target};
-use crate::server::Observer;
-use crate::shaping_desk::Desk;
 use crate::store::StoreHandle;
 use crate::suppressing::Suppression;
 use config::Config;
-use engine::{LoopContext, Pressure, PressureGauge, TaskKind};
+use engine::{LoopContext, Pool, Pressure, PressureGauge, TaskKind};
 use fabric::{Doorbell, LaneReceiver, LaneSender, Slice, WindowPool};
 use message::{
-    Address, Container, Event, EventSink, Failing, Message, Queued, Reply, Routed, Spool as _, StoreError, StoreKey,
-    UnixMicros, Verdict,
+    Address, Container, Event, EventSink as _, Message, Queued, Reply, Routed, Spool as _, StoreError, StoreKey,
+    UnixMicros,
 };
-use record::Recorder;
+use reception::Returns;
 use routing::{Egress, HEAD_BYTES_MAX, Marks, Plan as _};
 use scheduling::{ContainerRow, QueueFull, Scheduler};
 use std::cell::RefCell;
@@ -30,27 +31,6 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The events of one loop: to the logs, and to an observer if there is one.
-pub(crate) struct Events {
-    pub(crate) recorder: Recorder,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
-    /// Judges failures.
-    pub(crate) desk: Arc<Desk>,
-}
-
-impl EventSink for Events {
-    fn event(&self, event: &Event<'_>) {
-        self.recorder.event(event);
-        if let Some(observer) = &self.observer {
-            observer.observe(event);
-        }
-    }
-
-    fn verdict(&self, failing: &Failing<'_>) -> Verdict {
-        self.judge(failing)
-    }
-}
 
 /// One event loop's part of the server.
 pub(crate) struct Shard {
@@ -68,6 +48,10 @@ pub(crate) struct Shard {
     suppression: Suppression,
     redirections: Arc<Redirections>,
     pub(crate) following: Following,
+    pub(crate) bouncing: RefCell<Arc<Bouncing>>,
+    pub(crate) intake: Intake,
+    /// Reads what comes back.
+    pub(crate) cpu: Pool,
     /// Both hold the shard in turn; [`Shard::detach`] cuts the circle.
     delivery: RefCell<Option<LoopDelivery>>,
     reception: RefCell<Option<Rc<LoopReception>>>,
@@ -86,6 +70,9 @@ pub(crate) struct Parts {
     pub(crate) ledger: Ledger,
     pub(crate) suppression: Suppression,
     pub(crate) redirections: Arc<Redirections>,
+    pub(crate) bouncing: Arc<Bouncing>,
+    pub(crate) intake: Intake,
+    pub(crate) cpu: Pool,
 }
 
 /// Recipients moved from lanes into queues before other tasks get their turn.
@@ -114,6 +101,9 @@ impl Shard {
             ledger: parts.ledger,
             suppression: parts.suppression,
             redirections: parts.redirections,
+            bouncing: RefCell::new(parts.bouncing),
+            intake: parts.intake,
+            cpu: parts.cpu,
             delivery: RefCell::default(),
             reception: RefCell::default(),
         }
@@ -121,6 +111,7 @@ impl Shard {
 
     /// Attaches the loop's delivery.
     pub(crate) fn attach(&self, delivery: LoopDelivery) {
+        delivery.set_marks(self.marker());
         *self.delivery.borrow_mut() = Some(delivery);
     }
 
@@ -185,6 +176,19 @@ impl Shard {
         }
     }
 
+    /// Marks outgoing mail, if there is a key.
+    fn marker(&self) -> Option<Arc<dyn policy::Marks>> {
+        let bouncing = self.bouncing.borrow().clone();
+        bouncing.has_keys().then_some(bouncing as Arc<dyn policy::Marks>)
+    }
+
+    /// Whether reception takes mail that comes back.
+    pub(crate) fn set_returns(&self, returns: Returns) {
+        if let Some(reception) = &*self.reception.borrow() {
+            reception.set_returns(returns);
+        }
+    }
+
     fn work_came(&self) {
         if let Some(delivery) = self.delivery() {
             delivery.work_came();
@@ -213,10 +217,13 @@ impl Shard {
     fn queue_all(&self, message: &Arc<Message>, key: StoreKey, marks: &Marks) {
         let now = self.unix();
         for index in 0..message.envelope.recipients.len() as u16 {
-            let routed = self.route(message, index, marks);
+            let routed = match self.return_kind(message, index) {
+                Some(_) => None,
+                None => Some(self.route(message, index, marks)),
+            };
             let container = match &routed {
-                Routed::To(container) => Some(&**container),
-                Routed::Refused(_) => None,
+                Some(Routed::To(container)) => Some(&**container),
+                Some(Routed::Refused(_)) | None => None,
             };
             self.events.event(&Event::Received { at: now, message, recipient: index, container });
             let queued = Queued {
@@ -230,13 +237,33 @@ impl Shard {
                 tenant: marks.tenant(),
                 message: Some(message.clone()),
             };
-            self.hand(routed, message, queued);
+            match routed {
+                Some(routed) => self.hand(routed, message, queued),
+                None => self.take_return(queued),
+            }
         }
+        self.ring();
+    }
+
+    /// Mail that came back and has been read goes on as other mail.
+    pub(crate) async fn pass_on(&self, message: Arc<Message>, queued: Queued) {
+        let marks = match self.marks(&message) {
+            Some(marks) => Some(marks),
+            None => self.read_marks(&message, queued.key).await,
+        };
+        let Some(marks) = marks else { return };
+        let routed = self.route(&message, queued.recipient, &marks);
+        let priority = marks.priority();
+        self.hand(routed, &message, Queued { priority, message: Some(message.clone()), ..queued });
         self.ring();
     }
 
     /// A recipient that a restart found.
     pub(crate) fn recovered(self: &Rc<Self>, message: &Arc<Message>, queued: Queued) {
+        // One that was passed on and failed has been read.
+        if queued.attempts == 0 && self.return_kind(message, queued.recipient).is_some() {
+            return self.take_return(queued);
+        }
         if !self.needs_head(message) {
             return self.queue_recovered(message, queued, b"");
         }
@@ -430,6 +457,7 @@ impl Shard {
         loop {
             self.context.timers().sleep(self.tend_interval()).await;
             self.events.recorder.flush();
+            self.events.automatic.flush();
             let sessions = self.reception.borrow().as_ref().map_or(0, |reception| reception.sessions());
             let queues = self.scheduler.borrow().summary();
             self.ledger.tell(self.context.accounts(), self.windows.stats(), queues, sessions);
@@ -452,7 +480,10 @@ impl Shard {
     }
 
     /// A new generation: routes of what comes, limits of what waits, and then, in steps, routes of what waits.
-    pub(crate) fn reload(self: &Rc<Self>, config: &Arc<Config>) {
+    pub(crate) fn reload(self: &Rc<Self>, config: &Arc<Config>, bouncing: &Arc<Bouncing>) {
+        self.bouncing.replace(bouncing.clone());
+        self.events.recorder.set_classifier(bouncing.classifier.clone());
+        self.events.automatic.set_config(config, bouncing);
         let mut generation = self.generation.borrow_mut();
         let shared = generation.shared.clone();
         *generation = Generation::new(config.clone(), shared);
@@ -465,6 +496,7 @@ impl Shard {
         }
         if let Some(delivery) = self.delivery() {
             delivery.set_config(config);
+            delivery.set_marks(self.marker());
         }
         self.reshape();
         self.work_came();
@@ -534,20 +566,6 @@ impl Shard {
             stale.extend(page.rows.into_iter().filter(&mut is_stale));
         }
         stale
-    }
-}
-
-/// The events of a loop, as rooms hold them.
-#[derive(Clone)]
-pub(crate) struct LoopEvents(pub(crate) Rc<Events>);
-
-impl EventSink for LoopEvents {
-    fn event(&self, event: &Event<'_>) {
-        self.0.event(event);
-    }
-
-    fn verdict(&self, failing: &Failing<'_>) -> Verdict {
-        self.0.verdict(failing)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `check-config` and `show-config`.
 
+use crate::bouncing::Bouncing;
 use crate::failure::Failure;
 use crate::{run, shaping_desk};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::path::Path;
 pub(crate) fn check(file: &Path) -> Result<(), Failure> {
     let config = run::load(file)?;
     shaping_desk::load_rules(&config)?;
+    Bouncing::load(&config)?;
     let (listeners, domains) = (config.listeners.len(), config.bindings.len());
     println!("{}: valid; {listeners} listeners, {domains} bindings", file.display());
     Ok(())

@@ -29,7 +29,9 @@ impl Suppression {
         });
         match opened {
             Ok((store, writer)) => Ok((Self { store: Some(store) }, Some(writer))),
-            Err(failure) if config.suppression.action == SuppressionAction::Off => {
+            Err(failure)
+                if config.suppression.action == SuppressionAction::Off && config.auto_suppressions.is_empty() =>
+            {
                 eprintln!("{failure}");
                 Ok((Self { store: None }, None))
             }

@@ -130,8 +130,22 @@ impl Classifier {
     /// # Errors
     /// Every fault of the text, by place.
     pub fn with_rules(file: &str, text: &str) -> Result<Self, Vec<RuleError>> {
+        Self::with_files(&[(file, text)])
+    }
+
+    /// As [`Classifier::with_rules`], with several files; rules of an earlier one are asked before those of a later.
+    ///
+    /// # Errors
+    /// Every fault of the texts, by file and place.
+    pub fn with_files(files: &[(&str, &str)]) -> Result<Self, Vec<RuleError>> {
         let (own, _) = read(BUILT_IN_NAME, BUILT_IN, Origin::BuiltIn);
-        let (theirs, mut errors) = read(file, text, Origin::Operator);
+        let (mut theirs, mut errors) = (Vec::new(), Vec::new());
+        for (file, text) in files {
+            let (entries, faults) = read(file, text, Origin::Operator);
+            theirs.extend(entries);
+            errors.extend(faults);
+        }
+        errors.extend(named_twice(&theirs));
         let mut ours: HashMap<Box<str>, Entry> = HashMap::new();
         for entry in own {
             if let Entry::Rule(rule) = &entry {
@@ -151,13 +165,16 @@ impl Classifier {
                 }
             }
         }
-        let entries = theirs.into_iter().chain(ours.into_values()).collect();
+        let mut ours: Vec<Entry> = ours.into_values().collect();
+        ours.sort_by_key(|entry| (entry.place().line, entry.place().column));
+        let entries = theirs.into_iter().chain(ours).collect();
+        let file_of = |error: &RuleError| files.iter().position(|(file, _)| *file == &*error.place.file);
         match (Self::compile(entries), errors.is_empty()) {
             (Ok(classifier), true) => Ok(classifier),
             (Ok(_), false) => Err(errors),
             (Err(more), _) => {
                 errors.extend(more);
-                errors.sort_by_key(|error| (error.place.line, error.place.column));
+                errors.sort_by_key(|error| (file_of(error), error.place.line, error.place.column));
                 Err(errors)
             }
         }
@@ -169,9 +186,8 @@ impl Classifier {
             Entry::Disabled { .. } => None,
         });
         let mut rules: Vec<Rule> = rules.collect();
-        rules.sort_by_key(|rule| {
-            (!rule.is_domain_specific(), u8::MAX - rule.priority, rule.origin, rule.place.line, rule.place.column)
-        });
+        // Stable: rules that are alike in this stay in the order of their files and places.
+        rules.sort_by_key(|rule| (!rule.is_domain_specific(), u8::MAX - rule.priority, rule.origin));
         let mut errors = repeated(&rules);
         errors.extend(excess(&rules));
         let mut numbers = Numbers::default();
@@ -336,6 +352,21 @@ fn triggers(wanted: &[Wanted], phrases: &[Phrase]) -> (Vec<Vec<u16>>, RuleSet) {
         }
     }
     (triggers, always)
+}
+
+/// Rules of different files with one name. Within a file the format itself knows no such thing.
+fn named_twice(entries: &[Entry]) -> Vec<RuleError> {
+    let mut first: HashMap<&str, &Entry> = HashMap::new();
+    let mut errors = Vec::new();
+    for entry in entries {
+        let (name, place) = (entry.name(), entry.place());
+        let earlier = *first.entry(name).or_insert(entry);
+        if !std::ptr::eq(earlier, entry) {
+            let message = format!("there is a rule of this name at {} already", earlier.place());
+            errors.push(RuleError { place: place.clone(), object: format!("[rule.{name}]"), message });
+        }
+    }
+    errors
 }
 
 /// Rules that can never hold because one with the same conditions is asked before them.

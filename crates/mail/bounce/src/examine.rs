@@ -39,6 +39,8 @@ pub struct Examiner<'a> {
     pub seal: Option<&'a Seal>,
     /// The header field of our marks.
     pub header: &'a str,
+    /// Marks of messages that were received before this second since 1970 count for nothing; 0 takes any.
+    pub marks_since: u32,
     /// The envelope recipient the message came to, if that is known.
     pub delivered_to: Option<&'a str>,
 }
@@ -46,7 +48,7 @@ pub struct Examiner<'a> {
 impl<'a> Examiner<'a> {
     /// With `classifier`, and no seal.
     pub fn new(classifier: &'a Classifier) -> Self {
-        Self { classifier, seal: None, header: MARK_HEADER, delivered_to: None }
+        Self { classifier, seal: None, header: MARK_HEADER, marks_since: 0, delivered_to: None }
     }
 
     /// What `message` is. Octets past [`MESSAGE_MAX`] are not looked at.
@@ -72,12 +74,13 @@ impl<'a> Examiner<'a> {
             recipients: Vec::new(),
             origin: None,
             forged: 0,
+            stale: 0,
             feedback: None,
             reporter: None,
             envelope_id: None,
             message_id: returned.get("message-id").map(str::to_owned),
         };
-        let mark = self.mark(mail.fields, &returned, &mut finding.forged);
+        let mark = self.mark(mail.fields, &returned, &mut finding);
         if let Some(part) = mail.part(&["message/feedback-report"]) {
             feedback::read(&part.octets(), &returned, &mut finding);
         } else if let Some(text) = mail.status_text() {
@@ -94,10 +97,15 @@ impl<'a> Examiner<'a> {
     }
 
     /// The mark in the addresses the message came to, else in what it returns.
-    fn mark(&self, fields: &Fields, returned: &Fields, forged: &mut usize) -> Option<(Origin, Source)> {
+    fn mark(&self, fields: &Fields, returned: &Fields, finding: &mut Finding) -> Option<(Origin, Source)> {
         let seal = self.seal?;
         let mut take = |opened: Result<Origin, OpenError>| {
-            *forged += usize::from(opened == Err(OpenError::Forged));
+            let opened = opened.and_then(|origin| match origin.id.seconds() >= self.marks_since {
+                true => Ok(origin),
+                false => Err(OpenError::Stale),
+            });
+            finding.forged += usize::from(opened == Err(OpenError::Forged));
+            finding.stale += usize::from(opened == Err(OpenError::Stale));
             opened.ok()
         };
         let names = ["delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to"];

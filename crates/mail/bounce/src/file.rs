@@ -36,6 +36,22 @@ pub(crate) enum Entry {
     Disabled { name: Box<str>, place: Place },
 }
 
+impl Entry {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Rule(rule) => &rule.name,
+            Self::Disabled { name, .. } => name,
+        }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        match self {
+            Self::Rule(rule) => &rule.place,
+            Self::Disabled { place, .. } => place,
+        }
+    }
+}
+
 /// Reads a file's text. What has no fault is returned beside the faults, in the order of the file.
 pub(crate) fn read(file: &str, text: &str, origin: Origin) -> (Vec<Entry>, Vec<RuleError>) {
     let mut faults = ErrorList::new(file, text);

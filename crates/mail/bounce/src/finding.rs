@@ -15,6 +15,8 @@ pub struct Finding {
     pub origin: Option<Origin>,
     /// Marks that look like ours and were made with no key of ours. They count for nothing.
     pub forged: usize,
+    /// Marks of ours that are too old. They count for nothing, too.
+    pub stale: usize,
     /// A complaint's own fields.
     pub feedback: Option<Feedback>,
     /// The host that reports.

@@ -77,6 +77,8 @@ pub enum OpenError {
     Unmarked,
     /// No key made this mark, or it was changed since.
     Forged,
+    /// It is ours, and too old to be believed.
+    Stale,
 }
 
 /// The three forms, kept apart inside the code.
@@ -235,6 +237,22 @@ fn full_id(octets: &[u8]) -> MessageId {
     MessageId(octets.iter().fold(0u128, |number, octet| number << 8 | u128::from(*octet)))
 }
 
+impl MarkedId {
+    /// When the message was received that the mark left with, in seconds since 1970 (their low 32 bits): the mark's age
+    /// counts from here.
+    pub const fn seconds(self) -> u32 {
+        self.legacy().seconds
+    }
+
+    /// As logs print it.
+    pub const fn legacy(self) -> LegacyId {
+        match self {
+            Self::Full(id) => id.legacy(),
+            Self::Printed(id) => id,
+        }
+    }
+}
+
 impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Seal({} keys)", self.keys.len())
@@ -279,6 +297,7 @@ impl fmt::Display for OpenError {
         f.write_str(match self {
             Self::Unmarked => "there is no mark",
             Self::Forged => "the mark was made with no key of ours",
+            Self::Stale => "the mark is too old",
         })
     }
 }

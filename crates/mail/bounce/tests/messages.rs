@@ -112,6 +112,26 @@ fn our_marks_say_who_it_was_and_forged_ones_do_not() {
 }
 
 #[test]
+fn a_mark_that_is_too_old_counts_for_nothing() {
+    let (classifier, seal) = (Classifier::new(), Seal::new(&[KEY]).unwrap());
+    let (id, joe) = (MessageId::new(1_700_000_000, 1, 2, 3), Address::parse("joe.original@example.com").unwrap());
+    let path = seal.return_path("b", "return.example.net", id, &joe).unwrap();
+    let status = "Final-Recipient: rfc822; alias@elsewhere.example\nAction: failed\nStatus: 5.1.1\n";
+    let header = format!("To: list@example.net\nX-Posthaste-Mark: {}\n", seal.header(id, &joe));
+    for message in [report(path.as_str(), status, ""), report("x@example.net", status, &header)] {
+        let message = message.replace('\n', "\r\n");
+        let examine = |marks_since| {
+            let examiner = Examiner { seal: Some(&seal), marks_since, ..Examiner::new(&classifier) };
+            examiner.examine(message.as_bytes())
+        };
+        assert!(examine(1_700_000_000).origin.is_some());
+        let finding = examine(1_700_000_001);
+        assert_eq!((finding.origin, finding.stale, finding.forged), (None, 1, 0));
+        assert_eq!(finding.recipients[0].original.as_deref(), Some("alias@elsewhere.example"));
+    }
+}
+
+#[test]
 fn bounces_in_plain_text() {
     let qmail = "Return-Path: <>\nFrom: MAILER-DAEMON@mail.example.org\nSubject: failure notice\n\n\
         Hi. This is the mail program at mail.example.org.\nI could not deliver your message to the following addresses.\n\n\

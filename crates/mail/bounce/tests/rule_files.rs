@@ -116,6 +116,24 @@ fn contradictions_are_faults() {
 }
 
 #[test]
+fn several_files_are_asked_in_their_order_and_each_fault_names_its_file() {
+    let first = "# ours\n\n\n[rule.b]\nclass = \"timeout\"\nany = \"purple\"\n";
+    let second = "[rule.a]\nclass = \"too-large\"\nany = [\"purple\", \"pink\"]\n";
+    let classifier = Classifier::with_files(&[("1.toml", first), ("2.toml", second)]).unwrap();
+    let class = |reply: &str| classifier.classify(&Said::parse(reply.as_bytes())).class;
+    // The earlier line of the later file comes later.
+    assert_eq!((class("550 purple"), class("550 pink")), (Class::Timeout, Class::TooLarge));
+    let texts = |files: &[(&str, &str)]| match Classifier::with_files(files) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    };
+    let again = texts(&[("1.toml", first), ("2.toml", "[rule.b]\nclass = \"timeout\"\nany = \"pink\"\n")]);
+    assert_eq!(again, ["2.toml:1:7: [rule.b]: there is a rule of this name at 1.toml:4:7 already"]);
+    let both = texts(&[("2.toml", "[rule.x]\n"), ("1.toml", "[rule.y]\nclass = \"tiemout\"\nany = \"xyz\"\n")]);
+    assert!(both[0].starts_with("2.toml:1:") && both.last().unwrap().starts_with("1.toml:2:"), "{both:#?}");
+}
+
+#[test]
 fn bounds_are_faults() {
     let many: String =
         (0..2048).map(|n| format!("[rule.r{n}]\nclass = \"timeout\"\nany = \"word{n} here\"\n")).collect();

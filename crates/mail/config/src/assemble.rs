@@ -10,9 +10,9 @@ use crate::config::{BindingGroup, Config, DEFAULT_BINDING, Named, ShownSection, 
 use crate::error::{ConfigError, Reporter};
 use crate::locate::{PATH_PARTS_MAX, Spot};
 use crate::options::{
-    BindingGroupStanza, ConsoleStanza, EgressStanza, EngineStanza, ListenerStanza, LogStanza, MemoryStanza, Place,
-    PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza, Setting, ShapingStanza, SpoolStanza, Stanza,
-    SuppressionStanza, TenantStanza,
+    AutoSuppressionStanza, BindingGroupStanza, BounceStanza, ConsoleStanza, EgressStanza, EngineStanza, FeedbackStanza,
+    ListenerStanza, LogStanza, MemoryStanza, Place, PolicyStanza, PoolStanza, ResolverStanza, Scopes, ServerStanza,
+    Setting, ShapingStanza, SpoolStanza, Stanza, SuppressionStanza, TenantStanza,
 };
 use crate::put::Put;
 use crate::scopes::{DomainScopes, StanzaIndex};
@@ -65,6 +65,8 @@ pub(crate) struct Assembly<'t> {
     pub(crate) memory: MemoryStanza,
     pub(crate) resolver: ResolverStanza,
     policy: PolicyStanza,
+    pub(crate) bounce: BounceStanza,
+    feedback: FeedbackStanza,
     suppression: SuppressionStanza,
     pub(crate) shaping: ShapingStanza,
     console: ConsoleStanza,
@@ -74,6 +76,7 @@ pub(crate) struct Assembly<'t> {
     pub(crate) groups: NamedStanzas<BindingGroupStanza>,
     pub(crate) egress: NamedStanzas<EgressStanza>,
     pub(crate) tenants: NamedStanzas<TenantStanza>,
+    pub(crate) auto_suppressions: NamedStanzas<AutoSuppressionStanza>,
     pub(crate) scopes: DomainScopes,
     /// Stanzas with a pattern, by header.
     pub(crate) patterns: HashMap<String, StanzaIndex>,
@@ -109,6 +112,8 @@ impl<'t> Assembly<'t> {
             memory: MemoryStanza::default(),
             resolver: ResolverStanza::default(),
             policy: PolicyStanza::default(),
+            bounce: BounceStanza::default(),
+            feedback: FeedbackStanza::default(),
             suppression: SuppressionStanza::default(),
             shaping: ShapingStanza::default(),
             console: ConsoleStanza::default(),
@@ -118,6 +123,7 @@ impl<'t> Assembly<'t> {
             groups: NamedStanzas::default(),
             egress: NamedStanzas::default(),
             tenants: NamedStanzas::default(),
+            auto_suppressions: NamedStanzas::default(),
             scopes: DomainScopes::new(),
             patterns: HashMap::new(),
             failed: HashSet::new(),
@@ -175,8 +181,11 @@ impl<'t> Assembly<'t> {
             Some(Spot::Memory) => put.fill(&mut self.memory),
             Some(Spot::Resolver) => put.fill(&mut self.resolver),
             Some(Spot::Policy) => put.fill(&mut self.policy),
+            Some(Spot::Bounce) => put.fill(&mut self.bounce),
+            Some(Spot::Feedback) => put.fill(&mut self.feedback),
             Some(Spot::Suppression) => put.fill(&mut self.suppression),
             Some(Spot::Shaping) => put.fill(&mut self.shaping),
+            Some(Spot::AutoSuppression(index)) => put.fill(&mut self.auto_suppressions.list[index].stanza),
             Some(Spot::Console) => put.fill(&mut self.console),
             Some(Spot::Pool(index)) => put.fill(&mut self.pools.list[index].stanza),
             Some(Spot::Listener(index)) => put.fill(&mut self.listeners.list[index].stanza),
@@ -222,28 +231,20 @@ impl<'t> Assembly<'t> {
 
         let mut defaults = ListenerStanza::defaults();
         defaults.banner_hostname = Setting::built_in(hostname.clone());
-        let listeners = self
-            .listeners
-            .list
-            .iter()
-            .map(|named| name(&named.name, show(&named.header, &named.stanza, &defaults, &mut shown)))
-            .collect();
+        let listeners = show_named(&self.listeners, &defaults, &mut shown);
         let logs = self.resolve_logs(&server.log_dir, &mut shown);
-        let no_egress = EgressStanza::defaults();
-        let egress = self.egress.list.iter();
-        let egress =
-            egress.map(|named| name(&named.name, show(&named.header, &named.stanza, &no_egress, &mut shown))).collect();
-        let even = TenantStanza::defaults();
-        let tenants = self.tenants.list.iter();
-        let tenants =
-            tenants.map(|named| name(&named.name, show(&named.header, &named.stanza, &even, &mut shown))).collect();
+        let egress = show_named(&self.egress, &EgressStanza::defaults(), &mut shown);
+        let tenants = show_named(&self.tenants, &TenantStanza::defaults(), &mut shown);
         let policy = show("policy", &self.policy, &PolicyStanza::defaults(), &mut shown);
+        let bounce = show("bounce", &self.bounce, &BounceStanza::defaults(), &mut shown);
+        let feedback = show("feedback", &self.feedback, &FeedbackStanza::defaults(), &mut shown);
         let mut defaults = SuppressionStanza::defaults();
         defaults.folder = Setting::built_in(server.data_dir.join("suppression"));
         let suppression = show("suppression", &self.suppression, &defaults, &mut shown);
         let mut defaults = ShapingStanza::defaults();
         defaults.state = Setting::built_in(server.data_dir.join("shaping.state"));
         let shaping = show("shaping", &self.shaping, &defaults, &mut shown);
+        let auto_suppressions = show_named(&self.auto_suppressions, &AutoSuppressionStanza::defaults(), &mut shown);
         let mut defaults = ConsoleStanza::defaults();
         defaults.socket = Setting::built_in(server.run_dir.join("console.sock"));
         let console = show("console", &self.console, &defaults, &mut shown);
@@ -261,8 +262,11 @@ impl<'t> Assembly<'t> {
             listeners,
             logs,
             policy,
+            bounce,
+            feedback,
             suppression,
             shaping,
+            auto_suppressions,
             console,
             bindings: self.resolve_bindings(),
             binding_groups: self.resolve_groups(),
@@ -296,6 +300,7 @@ impl<'t> Assembly<'t> {
             let file = match log.stanza.format.as_ref().map_or(LogFormat::Ec, |setting| setting.value) {
                 LogFormat::Ec => "mainlog.ec",
                 LogFormat::Bounce => "bouncelog.ec",
+                LogFormat::Feedback => "fbllog.ec",
                 LogFormat::Reject => "rejectlog.ec",
                 LogFormat::Shaping => "shapinglog.ec",
             };
@@ -347,4 +352,14 @@ fn show<S: Stanza>(header: &str, stanza: &S, defaults: &S, shown: &mut Vec<Shown
     let chain = [stanza, defaults];
     shown.push(ShownSection { header: header.to_owned(), lines: S::explain(&chain) });
     S::resolve(&chain)
+}
+
+/// As [`show`], for every section of a word.
+fn show_named<S: Stanza>(
+    stanzas: &NamedStanzas<S>,
+    defaults: &S,
+    shown: &mut Vec<ShownSection>,
+) -> Vec<Named<S::Options>> {
+    let list = stanzas.list.iter();
+    list.map(|named| name(&named.name, show(&named.header, &named.stanza, defaults, shown))).collect()
 }

@@ -24,6 +24,8 @@ pub(crate) fn across(assembly: &mut Assembly<'_>, config: &Config) {
     check_bindings(assembly);
     check_egress(assembly, config);
     check_tenants(assembly);
+    check_marks(assembly, config);
+    check_auto_suppressions(assembly);
     check_resolver(assembly, config);
     check_memory(assembly, config);
     check_retries(assembly);
@@ -109,7 +111,8 @@ fn check_logs(assembly: &mut Assembly<'_>, config: &Config) {
         }
         let known: &[LogEvent] = match log.format {
             LogFormat::Ec => &[LogEvent::Reception, LogEvent::Delivery, LogEvent::Transient, LogEvent::Permanent],
-            LogFormat::Bounce => &[LogEvent::Transient, LogEvent::Permanent],
+            LogFormat::Bounce => &[LogEvent::Transient, LogEvent::Permanent, LogEvent::OutOfBand],
+            LogFormat::Feedback => &[LogEvent::Complaint],
             LogFormat::Reject => &[LogEvent::Rejection],
             LogFormat::Shaping => &[],
         };
@@ -250,6 +253,37 @@ fn check_tenants(assembly: &mut Assembly<'_>) {
         if let Some(other) = known.insert(named.name.to_ascii_lowercase(), &named.header) {
             let message = format!("[{other}] is the same tenant, for case does not count; write one of them");
             assembly.report.error(named.at, format!("[{}]", named.header), message);
+        }
+    }
+}
+
+/// Marks need keys.
+fn check_marks(assembly: &mut Assembly<'_>, config: &Config) {
+    let message = "marks are signed, and there is no key; write keys = [\"FILE\"] in [bounce]";
+    let failed = assembly.failed.contains(&("bounce".to_owned(), "keys".to_owned()));
+    if !config.bounce.keys.is_empty() || failed || !assembly.report.is_whole() {
+        return;
+    }
+    for scoped in &assembly.scopes.stanzas {
+        let path = scoped.stanza.verp_domain.as_ref().filter(|setting| setting.value.0.is_some());
+        let mark = scoped.stanza.feedback_mark.as_ref().filter(|setting| setting.value);
+        let places = [("verp_domain", path.map(|setting| setting.place)), ("feedback_mark", mark.map(|m| m.place))];
+        for (option, place) in places {
+            if let Some(place) = place {
+                assembly.report.error(place.at as usize, format!("[{}] {option}", scoped.header), message);
+            }
+        }
+    }
+}
+
+fn check_auto_suppressions(assembly: &mut Assembly<'_>) {
+    for named in &assembly.auto_suppressions.list {
+        let failed = assembly.failed.contains(&(named.header.clone(), "causes".to_owned()));
+        let none = named.stanza.causes.as_ref().is_none_or(|setting| setting.value.is_empty());
+        if none && !failed && assembly.report.is_whole() {
+            let object = format!("[{}] causes", named.header);
+            let message = "the rule has no cause; write causes = [\"invalid-recipient\", \"complaint\"]";
+            assembly.report.error(offset(named.stanza.causes.as_deref(), named.at), object, message);
         }
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use crate::assemble::assemble;
 use crate::error::{ConfigError, ConfigWarning};
 use crate::options::{
-    ConsoleOptions, DomainOptions, EgressOptions, EngineOptions, Explained, ListenerOptions, LogOptions, MemoryOptions,
-    PolicyOptions, PoolOptions, ResolverOptions, ServerOptions, ShapingOptions, SpoolOptions, SuppressionOptions,
-    TenantOptions,
+    AutoSuppressionOptions, BounceOptions, ConsoleOptions, DomainOptions, EgressOptions, EngineOptions, Explained,
+    FeedbackOptions, ListenerOptions, LogOptions, MemoryOptions, PolicyOptions, PoolOptions, ResolverOptions,
+    ServerOptions, ShapingOptions, SpoolOptions, SuppressionOptions, TenantOptions,
 };
 use crate::scopes::DomainScopes;
 
@@ -38,6 +38,8 @@ pub type Log = Named<LogOptions>;
 pub type Egress = Named<EgressOptions>;
 /// A `[tenant.NAME]`.
 pub type Tenant = Named<TenantOptions>;
+/// An `[auto_suppression.NAME]`.
+pub type AutoSuppression = Named<AutoSuppressionOptions>;
 /// A `[pool.NAME]`.
 pub type Pool = Named<PoolOptions>;
 
@@ -96,10 +98,16 @@ pub struct Config {
     pub logs: Vec<Log>,
     /// `[policy]`
     pub policy: PolicyOptions,
+    /// `[bounce]`
+    pub bounce: BounceOptions,
+    /// `[feedback]`
+    pub feedback: FeedbackOptions,
     /// `[suppression]`
     pub suppression: SuppressionOptions,
     /// `[shaping]`
     pub shaping: ShapingOptions,
+    /// `[auto_suppression.NAME]`, in the order of the file.
+    pub auto_suppressions: Vec<AutoSuppression>,
     /// `[console]`
     pub console: ConsoleOptions,
     /// The names of the bindings: always `default`, then the file's own.

@@ -25,6 +25,7 @@ mod locate;
 mod options;
 mod pattern;
 mod put;
+mod returns;
 mod scopes;
 mod show;
 mod suggest;
@@ -33,20 +34,23 @@ mod value;
 
 pub use builtin::{DEFAULT_FILE_NAME, default_text, demo_text};
 pub use config::{
-    BindingGroup, Config, DEFAULT_BINDING, Egress, Explanation, Listener, Log, Named, Origin, Pool, Surroundings,
-    Tenant,
+    AutoSuppression, BindingGroup, Config, DEFAULT_BINDING, Egress, Explanation, Listener, Log, Named, Origin, Pool,
+    Surroundings, Tenant,
 };
 pub use document::options_markdown;
 pub use error::{ConfigError, ConfigWarning, Position};
 pub use options::{
-    BindingGroupOptions, Change, ConsoleOptions, DefaultValue, DomainOptions, EgressOptions, EngineOptions,
-    ListenerOptions, LogOptions, MemoryOptions, OptionRow, PolicyOptions, PoolOptions, ResolverOptions, Scopes,
-    SectionRows, ServerOptions, ShapingOptions, Spec, SpoolOptions, SuppressionOptions, TenantOptions, option_table,
+    AutoSuppressionOptions, BindingGroupOptions, BounceOptions, Change, ConsoleOptions, DefaultValue, DomainOptions,
+    EgressOptions, EngineOptions, FeedbackOptions, ListenerOptions, LogOptions, MemoryOptions, OptionRow,
+    PolicyOptions, PoolOptions, ResolverOptions, Scopes, SectionRows, ServerOptions, ShapingOptions, Spec,
+    SpoolOptions, SuppressionOptions, TenantOptions, option_table,
 };
+pub use returns::{ReturnAddresses, ReturnKind};
 pub use show::UnknownScope;
 pub use value::{
     AddHeader, AddressList, BindAddress, BindingAge, Bytes, ConnectionRamp, DomainSet, Durability, EarlyTalker,
-    EgressProxy, HeaderName, HeaderTest, HostName, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent, LogFormat, Login,
-    Mailbox, MemoryAmount, Network, NetworkSet, OptionalName, Percent, Protocol, ProxyProtocol, Rate, RetryLimit,
-    Route, ShapingMode, Store, SuppressedKind, SuppressionAction, TcpAddress, WeekWindow, closed_until, parse_duration,
+    EgressProxy, HeaderName, HeaderTest, HostName, IntakeAction, Ipv6Use, Kind, LineEndings, LmtpTarget, LogEvent,
+    LogFormat, Login, Mailbox, MarkPrefix, MemoryAmount, Network, NetworkSet, OptionalDomain, OptionalName, Percent,
+    Protocol, ProxyProtocol, Rate, RetryLimit, Route, ShapingMode, Store, SuppressedKind, SuppressionAction,
+    SuppressionCause, TcpAddress, WeekWindow, closed_until, parse_duration,
 };

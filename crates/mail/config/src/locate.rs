@@ -19,9 +19,12 @@ pub(crate) enum Spot {
     Memory,
     Resolver,
     Policy,
+    Bounce,
+    Feedback,
     Suppression,
     Shaping,
     Console,
+    AutoSuppression(usize),
     Pool(usize),
     Listener(usize),
     Log(usize),
@@ -34,7 +37,7 @@ pub(crate) enum Spot {
 }
 
 /// The first words of paths.
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 20] = [
     "server",
     "engine",
     "pool",
@@ -49,8 +52,11 @@ const WORDS: [&str; 17] = [
     "tenant",
     "log",
     "policy",
+    "bounce",
+    "feedback",
     "suppression",
     "shaping",
+    "auto_suppression",
     "console",
 ];
 /// Longest name of a pool, listener, log, binding, group or tenant in bytes.
@@ -69,8 +75,11 @@ impl Assembly<'_> {
             ["memory"] => Some(Spot::Memory),
             ["resolver"] => Some(Spot::Resolver),
             ["policy"] => Some(Spot::Policy),
+            ["bounce"] => Some(Spot::Bounce),
+            ["feedback"] => Some(Spot::Feedback),
             ["suppression"] => Some(Spot::Suppression),
             ["shaping"] => Some(Spot::Shaping),
+            ["auto_suppression"] => Some(Spot::Parent("auto_suppression.NAME")),
             ["console"] => Some(Spot::Console),
             ["pool"] => Some(Spot::Parent("pool.NAME")),
             ["listener"] => Some(Spot::Parent("listener.NAME")),
@@ -86,6 +95,9 @@ impl Assembly<'_> {
             ["log", _] => self.checked_name(path).then(|| Spot::Log(self.logs.find_or_make(path))),
             ["egress", _] => self.checked_name(path).then(|| Spot::Egress(self.egress.find_or_make(path))),
             ["tenant", _] => self.checked_name(path).then(|| Spot::Tenant(self.tenants.find_or_make(path))),
+            ["auto_suppression", _] => {
+                self.checked_name(path).then(|| Spot::AutoSuppression(self.auto_suppressions.find_or_make(path)))
+            }
             ["domain", ..] | ["binding" | "binding_group", _, ..] => self.locate_scope(path),
             _ => {
                 self.report_unknown(path);

@@ -1,6 +1,6 @@
 //! What happened, as the rooms tell it to the record: one event is one row of a log.
 
-use crate::{Container, Message, MessageId, Reply, Stage, UnixMicros, Verdict};
+use crate::{Container, LegacyId, Message, MessageId, Reply, Stage, UnixMicros, Verdict};
 use std::net::{IpAddr, SocketAddr};
 
 /// An event; borrowed, so that nothing is copied where no log asks for it.
@@ -38,6 +38,10 @@ pub enum Event<'a> {
         /// What the next hop, or we, said.
         reply: &'a Reply,
     },
+    /// A failure came back as a message of its own.
+    Returned(Returned<'a>),
+    /// A recipient complained: a report of a feedback loop came in.
+    Complained(Complaint<'a>),
     /// A client was refused.
     Rejected(Rejection<'a>),
     /// An operator did something to mail that waits.
@@ -61,6 +65,56 @@ pub struct Operation<'a> {
     pub matched: u64,
     /// Of those, how many were changed.
     pub touched: u64,
+}
+
+/// What a message that came back tells of.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// When it was read.
+    pub at: UnixMicros,
+    /// The message that came back.
+    pub message: &'a Message,
+    /// Which of its recipients it came in for.
+    pub recipient: u16,
+    /// The id in the logs of the recipient that it is about, if a mark of ours says so.
+    pub id: Option<LegacyId>,
+    /// The recipient that it is about, as we sent to it. Anybody's text, unless `id` is there.
+    pub original: Option<&'a str>,
+}
+
+/// A failure that was told out of band.
+#[derive(Clone, Copy, Debug)]
+pub struct Returned<'a> {
+    /// Whom it is about.
+    pub about: About<'a>,
+    /// Whether there is hope.
+    pub lasting: Lasting,
+    /// The number of its class.
+    pub class: u8,
+    /// The reason in the other side's words.
+    pub text: &'a str,
+}
+
+/// How long a failure lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// The message is given up.
+    ForGood,
+    /// It is late.
+    ForNow,
+}
+
+/// A complaint.
+#[derive(Clone, Copy, Debug)]
+pub struct Complaint<'a> {
+    /// Whom it is about.
+    pub about: About<'a>,
+    /// `abuse`, `fraud`, `not-spam`, …
+    pub kind: &'a str,
+    /// The domain that sent it.
+    pub domain: &'a str,
+    /// The operator's text for such rows.
+    pub user_string: &'a str,
 }
 
 /// One attempt for one recipient.

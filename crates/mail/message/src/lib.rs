@@ -29,7 +29,9 @@ pub use address::{Address, AddressError, Domain};
 pub use body::Body;
 pub use codec::{DecodeError, MetaDecoder, decode_meta, encode_meta};
 pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, Utf8};
-pub use event::{Attempt, Event, EventSink, Failing, Operation, Rejection, Shaped, ShapedBy};
+pub use event::{
+    About, Attempt, Complaint, Event, EventSink, Failing, Lasting, Operation, Rejection, Returned, Shaped, ShapedBy,
+};
 pub use handover::{
     Agent, Attempted, Closing, Container, Dial, Host, Lease, LeasedRecipient, Outcome, Priority, Queued, Routed, Spool,
     SpoolStream, StoreError, StoreKey, Tenant, Verdict, Work,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  routing, delivery ──(Resolve)──► resolver
+//!  delivery ──(Marks)──► what posthaste made of the keys
 //!  reception, shard ──(Suppressed)──► suppression ◄──(Suppress)── whoever sees bounces
 //! ```
 //!
@@ -12,12 +13,14 @@
 //! answer may allocate. [`Suppressed`] is asked for each recipient: its answer may not.
 
 mod destination;
+mod marks;
 mod name;
 mod plan;
 mod resolve;
 mod suppression;
 
 pub use destination::{Destination, DestinationError};
+pub use marks::Marks;
 pub use name::{DnsName, NameError};
 pub use plan::{Families, Plan, PlanHost, PlanOptions, order_exchanges};
 pub use resolve::{

@@ -8,15 +8,16 @@ use crate::exit::{ProxyFailure, Unconnected};
 use crate::failing::{fail_all, fail_one, fail_unresolved};
 use crate::host::{Failure, Target, blames_source};
 use crate::leased::{Leased, Number};
-use crate::report::Due;
+use crate::loading::{Job, Loading, PIECE_BYTES, is_ascii};
+use crate::marking::marks;
 use crate::reporter::ReportJob;
 use crate::room::Room;
 use crate::settling::{Success, Trial};
 use crate::site::{Site, Unroutable};
-use crate::writing::{Cargo, Loaded, Next, Position};
+use crate::writing::{Loaded, Next, Position};
 use engine::{Gauge, Seat, Stream, Timer, Waiting};
 use message::dsn::Action;
-use message::{BodyType, Closing, Content, Dial, Message, MessageId, Reply, Spool, Stage, StoreError, Verdict};
+use message::{BodyType, Closing, Content, Dial, MessageId, Reply, Spool, Stage, StoreError, Verdict};
 use smallvec::SmallVec;
 use smtp::client::{
     Client, ClientEvent, Dialect, Ending, Extension, Framing, Output, Piece, Sent, Transaction, TransactionId,
@@ -26,12 +27,8 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
-
-/// Spooled content is read in pieces of this many octets.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Serves a dial: the whole life of one connection of a container.
 pub(crate) async fn run<N: Neighbours>(room: Rc<Room<N>>, dial: Dial, _seat: Seat) {
@@ -136,26 +133,6 @@ async fn unless_stopped<F: Future + Unpin>(stop: &mut Waiting, mut future: F) ->
         Pin::new(&mut future).poll(context).map(Some)
     })
     .await
-}
-
-/// A transaction under way.
-struct Job<N: Neighbours> {
-    transaction: TransactionId,
-    message: Arc<Message>,
-    leased: Leased<N>,
-    /// Octets of trace header and content that the peer took.
-    sent: u64,
-    dues: Vec<Due>,
-}
-
-impl<N: Neighbours> Cargo for Job<N> {
-    fn transaction(&self) -> TransactionId {
-        self.transaction
-    }
-
-    fn message(&self) -> &Message {
-        &self.message
-    }
 }
 
 /// A lease whose message is being fetched.
@@ -318,6 +295,9 @@ impl<N: Neighbours> Connection<N> {
     }
 
     fn recipients_max(&self) -> usize {
+        if marks(&self.site.options) {
+            return 1;
+        }
         let ours = self.site.options.max_recipients_per_batch;
         self.client.peer().recipients_max.map_or(ours, |theirs| theirs.min(ours)) as usize
     }
@@ -354,10 +334,10 @@ impl<N: Neighbours> Connection<N> {
     }
 
     fn start(&mut self, leased: Leased<N>, body_type: BodyType) {
-        let Some(message) = leased.message().cloned() else { return };
-        let recipients = leased.recipients().iter().map(|leased| leased.recipient).collect();
-        let transaction = self.client.begin(Transaction { message: message.clone(), recipients, body_type });
-        self.jobs.push(Job { transaction, message, leased, sent: 0, dues: Vec::new() });
+        let Some(cargo) = Loading::new(&self.room, &self.site.options, &leased) else { return };
+        let recipients = cargo.recipients(&leased);
+        let transaction = self.client.begin(Transaction { message: cargo.message.clone(), recipients, body_type });
+        self.jobs.push(Job { transaction, cargo, leased, sent: 0, dues: Vec::new() });
     }
 
     /// Writes what there is to write.
@@ -458,7 +438,7 @@ impl<N: Neighbours> Connection<N> {
             let Some(job) = self.jobs.iter_mut().find(|job| job.transaction == *transaction) else { continue };
             job.sent = match (framing, partial) {
                 (Framing::LoneDot, _) => 0,
-                _ if whole >= Some(*transaction) => job.message.size(),
+                _ if whole >= Some(*transaction) => job.cargo.message.size(),
                 (_, Some((current, octets))) if current == *transaction => octets,
                 _ => 0,
             };
@@ -495,13 +475,13 @@ impl<N: Neighbours> Connection<N> {
             Dialect::Lmtp => Success::Told(Action::Delivered),
         };
         let Some(job) = self.jobs.iter_mut().find(|job| job.transaction == id) else { return };
-        let Some(leased) = job.leased.take(recipient) else { return };
+        let Some(leased) = job.leased.take(job.cargo.recipient(recipient)) else { return };
         // A recipient that was refused before had none of it, though others did.
         let had_content = matches!(stage, Stage::SendingBody | Stage::ReadingConfirmation);
         let sent = if had_content { job.sent } else { 0 };
         let trial = Trial { container: &self.site.container, connection, peer, stage, sent, reply };
         let options = &self.site.options;
-        let due = self.room.settle(job.leased.key, &job.message, leased, verdict, &trial, success, options);
+        let due = self.room.settle(job.leased.key, &job.cargo.stored, leased, verdict, &trial, success, options);
         job.dues.extend(due);
     }
 
@@ -509,7 +489,7 @@ impl<N: Neighbours> Connection<N> {
         let Some(place) = self.jobs.iter().position(|job| job.transaction == id) else { return };
         let job = self.jobs.remove(place);
         if !job.dues.is_empty() {
-            let report = ReportJob { key: job.leased.key, message: job.message, dues: job.dues };
+            let report = ReportJob { key: job.leased.key, message: job.cargo.stored, dues: job.dues };
             self.room.report(report, &self.site.options);
         }
     }
@@ -602,16 +582,4 @@ enum Progress {
     Done,
     /// Content is to be read first.
     Missing(TransactionId, u64),
-}
-
-/// Whether spooled content has no octet above 127. What cannot be read is not known to be.
-async fn is_ascii<S: Spool>(spool: &S, key: message::StoreKey, message: &Message) -> bool {
-    let mut at = 0;
-    while at < message.content.len() {
-        match spool.read(key, at, PIECE_BYTES).await {
-            Ok(piece) if !piece.is_empty() && piece.is_ascii() => at += piece.len() as u64,
-            Ok(_) | Err(_) => return false,
-        }
-    }
-    true
 }

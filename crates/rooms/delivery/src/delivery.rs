@@ -10,6 +10,7 @@ use config::Config;
 use engine::{Descriptors, LoopContext, Pool, Scope, TaskKind};
 use message::dsn::Action;
 use message::{Agent, Container, Enhanced, IdSource, Message, MessageId, Queued, Reply, Stage};
+use policy::Marks;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -149,6 +150,11 @@ impl<N: Neighbours> Delivery<N> {
         room.config.replace(config.clone());
         room.sites.borrow_mut().reconfigure(config);
         room.bell.notify_one();
+    }
+
+    /// Who marks what leaves from now on, where options ask for marks; without it nothing is marked.
+    pub fn set_marks(&self, marks: Option<Arc<dyn Marks>>) {
+        self.inner.room.marks.replace(marks);
     }
 
     /// Why a container was last given up for a while, unless a host has greeted since.

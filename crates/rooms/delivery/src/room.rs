@@ -11,6 +11,7 @@ use engine::{Descriptors, LoopContext, Pool, ScopeRef};
 use message::{
     Attempted, Container, IdSource, LeasedRecipient, MessageId, Outcome, Spool, StoreKey, UnixMicros, Verdict, Work,
 };
+use policy::Marks;
 use smtp::client::Output;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -50,6 +51,8 @@ pub(crate) struct Room<N: Neighbours> {
     output: RefCell<Output>,
     /// Recipients whose senders were told of a delay.
     pub(crate) told: RefCell<HashSet<(MessageId, u16)>>,
+    /// Marks what leaves, where options ask for it.
+    pub(crate) marks: RefCell<Option<Arc<dyn Marks>>>,
 }
 
 impl<N: Neighbours> Room<N> {
@@ -91,6 +94,7 @@ impl<N: Neighbours> Room<N> {
             input: RefCell::new(vec![0; INPUT_BYTES].into()),
             output: RefCell::default(),
             told: RefCell::default(),
+            marks: RefCell::default(),
         }
     }
 

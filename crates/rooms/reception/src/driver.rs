@@ -211,8 +211,9 @@ impl<S: Spool, E: EventSink, O: Onward> Driver<S, E, O> {
         let pressure = self.room.pressure.now();
         let (room, terms, client) = (&self.room, &self.terms, self.client);
         let is_suppressed = |address: &Address| room.is_suppressed(terms, address);
+        let returns = room.returns.get();
         let decision =
-            self.session.question().map(|asked| answer(&asked, &terms.relay, client, pressure, is_suppressed));
+            self.session.question().map(|asked| answer(&asked, &terms.relay, client, pressure, returns, is_suppressed));
         if let Some(decision) = decision {
             self.session.answer(now, decision);
         }

@@ -35,7 +35,7 @@ mod trace;
 pub use admission::{Admission, Admissions, Crowd, Ticket};
 pub use counters::{Counters, Figures, Names, Reason};
 pub use reception::{Parts, Reception, UnknownListener};
-pub use relay::{Client, Relay};
+pub use relay::{Client, Relay, Returns};
 pub use terms::Terms;
 
 use message::{Message, StoreKey};

@@ -4,6 +4,7 @@ use crate::admission::{Admission, Admissions, Crowd, Ticket};
 use crate::counters::Counters;
 use crate::driver::Driver;
 use crate::intake::Intake;
+use crate::relay::Returns;
 use crate::socket::Socket;
 use crate::terms::Terms;
 use crate::trace::{DateCache, Trace};
@@ -98,6 +99,7 @@ impl<S: Spool, E: EventSink + 'static, O: Onward + 'static> Reception<S, E, O> {
             terms: RefCell::default(),
             drain_grace: Cell::new(Duration::ZERO),
             drain_by: Cell::new(None),
+            returns: Cell::default(),
             sessions: sessions.reference(),
         };
         let reception = Self { room: Rc::new(room), listeners, sessions };
@@ -127,6 +129,11 @@ impl<S: Spool, E: EventSink + 'static, O: Onward + 'static> Reception<S, E, O> {
         let (room, name) = (self.room.clone(), Arc::<str>::from(name));
         let admission = room.admissions.of(&name);
         Ok(self.listeners.spawn(TaskKind("smtp listener"), room.accept(name, admission, listener)))
+    }
+
+    /// Whether recipients at which mail comes back are taken from now on.
+    pub fn set_returns(&self, returns: Returns) {
+        self.room.returns.set(returns);
     }
 
     /// Sessions on this loop.
@@ -166,6 +173,7 @@ pub(crate) struct Room<S, E, O> {
     terms: RefCell<HashMap<Arc<str>, Rc<Terms>>>,
     drain_grace: Cell<Duration>,
     drain_by: Cell<Option<Instant>>,
+    pub(crate) returns: Cell<Returns>,
     sessions: ScopeRef,
 }
 

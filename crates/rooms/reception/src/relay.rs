@@ -1,6 +1,6 @@
 //! Who may send where: closed by default, and closed to addresses that route within their local part.
 
-use config::{DomainSet, NetworkSet};
+use config::{DomainSet, IntakeAction, NetworkSet, ReturnAddresses, ReturnKind};
 use message::{Address, Domain};
 use smtp::server::{Decision, Refusal};
 use std::borrow::Cow;
@@ -15,6 +15,16 @@ pub enum Client {
     Stranger,
 }
 
+/// Whether mail that came back is taken in now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Returns {
+    /// It is.
+    #[default]
+    Taken,
+    /// Too much of it waits to be read: its recipients are told to come again.
+    Held,
+}
+
 /// The relay control of a listener.
 #[derive(Clone, Debug)]
 pub struct Relay {
@@ -22,6 +32,8 @@ pub struct Relay {
     pub from: NetworkSet,
     /// `relay_domains`
     pub domains: DomainSet,
+    /// Where bounces and complaints come in, from anybody.
+    pub returns: ReturnAddresses,
     /// `[server] postmaster`
     pub postmaster: Address,
     /// Names of this server: mail for postmaster at one of them is for `postmaster`.
@@ -46,11 +58,24 @@ impl Relay {
                 Decision::Redirect(self.postmaster.clone())
             }
             _ if client == Client::Trusted => Decision::Accept,
+            // What is only read here may have any local part: a mark holds one of somebody else.
+            Domain::Name(_) if self.return_kind(recipient).is_some_and(|kind| self.is_read_only(kind)) => {
+                Decision::Accept
+            }
             // Even where the domain is ours: its host might take `user%elsewhere@ours` for mail to elsewhere.
             _ if is_routed(recipient.local_part()) => Decision::Refuse(DENIED),
-            Domain::Name(name) if self.takes(name) => Decision::Accept,
+            Domain::Name(name) if self.takes(name) || self.return_kind(recipient).is_some() => Decision::Accept,
             Domain::Name(_) | Domain::Literal(_) => Decision::Refuse(DENIED),
         }
+    }
+
+    /// What comes in at this address, if mail comes back there.
+    pub fn return_kind(&self, recipient: &Address) -> Option<ReturnKind> {
+        self.returns.kind(recipient.local_part(), recipient.domain_text())
+    }
+
+    fn is_read_only(&self, kind: ReturnKind) -> bool {
+        self.returns.action(kind) == IntakeAction::Discard
     }
 
     fn takes(&self, domain: &str) -> bool {
@@ -82,6 +107,7 @@ mod tests {
         Relay {
             from: config.listeners[0].relay_from.clone(),
             domains: config.listeners[0].relay_domains.clone(),
+            returns: ReturnAddresses::of(&config),
             postmaster: Address::parse("root@example.org").unwrap(),
             hosts: vec!["mx.example.org".into()],
         }
@@ -124,6 +150,26 @@ mod tests {
         for address in tricks {
             assert_eq!(decide(Client::Stranger, address), Decision::Refuse(DENIED), "{address}");
         }
+    }
+
+    #[test]
+    fn what_comes_back_comes_from_anybody() {
+        let mut relay = relay();
+        let returns = |action: &str| {
+            let text = format!("[bounce]\ndomains = [\"bounces.test\"]\naction = \"{action}\"\n");
+            ReturnAddresses::of(&config::Config::parse("test", &text).unwrap())
+        };
+        let decide = |relay: &Relay, address: &str| relay.decide(Client::Stranger, &Address::parse(address).unwrap());
+        relay.returns = returns("discard");
+        for address in ["b@bounces.test", "b+1abc-joe%x=a.example@Bounces.Test"] {
+            assert_eq!(decide(&relay, address), Decision::Accept, "{address}");
+        }
+        assert_eq!(decide(&relay, "b@sub.bounces.test"), Decision::Refuse(DENIED));
+        assert_eq!(decide(&relay, "postmaster@bounces.test"), Decision::Refuse(DENIED));
+        // What goes on from here must not route within its local part.
+        relay.returns = returns("relay");
+        assert_eq!(decide(&relay, "b@bounces.test"), Decision::Accept);
+        assert_eq!(decide(&relay, "b+joe%x@bounces.test"), Decision::Refuse(DENIED));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::relay::Relay;
 use config::{
-    AddHeader, Config, Listener, Network, NetworkSet, Protocol, ProxyProtocol, SuppressedKind, SuppressionAction,
-    SuppressionOptions,
+    AddHeader, Config, Listener, Network, NetworkSet, Protocol, ProxyProtocol, ReturnAddresses, SuppressedKind,
+    SuppressionAction, SuppressionOptions,
 };
 use message::Address;
 use policy::MailKind;
@@ -80,6 +80,7 @@ impl Terms {
             relay: Relay {
                 from: listener.relay_from.clone(),
                 domains: listener.relay_domains.clone(),
+                returns: ReturnAddresses::of(config),
                 postmaster,
                 hosts: vec![host.clone(), hostname],
             },

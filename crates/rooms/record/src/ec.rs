@@ -5,11 +5,13 @@
 use crate::recorder::Timestamps;
 use crate::row::{Moment, Row};
 use bounce::{Classifier, Said};
-use message::{Address, Container, Event, Message, MessageId, Reply};
+use message::{About, Address, Container, Event, Lasting, Message, MessageId, Reply, Returned, Stage};
 use std::time::Duration;
 
 /// The name of the binding group that mail has when its binding was chosen from none.
 const NO_GROUP: &str = "default";
+/// The name of the binding that mail has unless something gave it another.
+const NO_BINDING: &str = "default";
 
 fn group(container: Option<&Container>) -> &str {
     container.and_then(|container| container.group.as_deref()).unwrap_or(NO_GROUP)
@@ -57,7 +59,7 @@ pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timesta
                 message::Protocol::Internal => "internal",
                 _ => "esmtp",
             };
-            let binding = container.map_or("default", |container| &*container.binding);
+            let binding = container.map_or(NO_BINDING, |container| &*container.binding);
             row.field(message.size()).field(protocol).text(group(*container)).text(binding).end();
         }
         Event::Delivered { attempt, .. } => {
@@ -85,7 +87,7 @@ pub(crate) fn main_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timesta
                 .field(operation.touched)
                 .end();
         }
-        Event::Rejected(_) | Event::Shaped(_) => {}
+        Event::Returned(_) | Event::Complained(_) | Event::Rejected(_) | Event::Shaped(_) => {}
     }
 }
 
@@ -114,11 +116,13 @@ fn failure(out: &mut Vec<u8>, attempt: &message::Attempt<'_>, reply: &Reply, kin
         .last(reply);
 }
 
-/// Appends the bounce log's row of `event`, if it has one: B for a failure for good, T for one for now.
+/// Appends the bounce log's row of `event`, if it has one: B for a failure for good, T for one for now; of failures in a
+/// conversation and of those that came back as messages.
 pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps, classifier: &Classifier) {
     let (attempt, reply, kind) = match event {
         Event::Permanent { attempt, reply } => (attempt, reply, "B"),
         Event::Transient { attempt, reply } => (attempt, reply, "T"),
+        Event::Returned(returned) => return returned_row(out, returned, timestamps),
         _ => return,
     };
     let (local, domain) = recipient(attempt.message, attempt.recipient);
@@ -136,4 +140,55 @@ pub(crate) fn bounce_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Times
         .field(attempt.message.size())
         .ip(attempt.peer)
         .last(reply);
+}
+
+/// The recipient that a message that came back is about: local part and domain.
+fn original<'a>(about: &About<'a>) -> (&'a str, &'a str) {
+    let original = about.original.unwrap_or_default();
+    original.rsplit_once('@').unwrap_or((original, ""))
+}
+
+/// A row as a conversation's failure has it. The batch and the connection are those by which the bounce came in, the
+/// sender is the address it came to, and the size is its own; group and binding are not known any more.
+fn returned_row(out: &mut Vec<u8>, returned: &Returned<'_>, timestamps: Timestamps) {
+    let Returned { about, lasting, class, text } = returned;
+    let (local, domain) = original(about);
+    let (from_local, from_domain) = recipient(about.message, about.recipient);
+    let kind = match lasting {
+        Lasting::ForGood => "B",
+        Lasting::ForNow => "T",
+    };
+    Row::begin(out, Moment(about.at, timestamps))
+        .field(about.id.unwrap_or(MessageId::NONE.legacy()))
+        .field(about.message.id)
+        .field(about.message.reception.connection)
+        .field(kind)
+        .text(local)
+        .text(domain)
+        .text(from_local)
+        .text(from_domain)
+        .text(NO_GROUP)
+        .text(NO_BINDING)
+        .field(Stage::OutOfBand.number())
+        .field(class)
+        .field(about.message.size())
+        .ip(about.message.reception.peer)
+        .last(text);
+}
+
+/// Appends the row of a complaint: F. Binding and group are not known any more.
+pub(crate) fn feedback_row(out: &mut Vec<u8>, event: &Event<'_>, timestamps: Timestamps) {
+    let Event::Complained(complaint) = event else { return };
+    let (local, domain) = original(&complaint.about);
+    Row::begin(out, Moment(complaint.about.at, timestamps))
+        .field(complaint.about.id.unwrap_or(MessageId::NONE.legacy()))
+        .field("F")
+        .text(local)
+        .text(domain)
+        .text(NO_BINDING)
+        .text(NO_GROUP)
+        .text(complaint.kind)
+        .text(complaint.domain)
+        .text(complaint.user_string)
+        .end();
 }

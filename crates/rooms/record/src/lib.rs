@@ -20,6 +20,6 @@ mod reject;
 mod row;
 mod writer;
 
-pub use parse::{EcRow, RowError, parse_bounce, parse_ec};
+pub use parse::{EcRow, RowError, parse_bounce, parse_ec, parse_feedback};
 pub use recorder::{Kinds, LogSpec, Recorder, RowFormat, Timestamps};
 pub use writer::{LogOpenError, LogStatistics, LogWriters};

@@ -11,7 +11,7 @@ pub struct EcRow {
     pub batch: String,
     /// Connection id as printed.
     pub connection: String,
-    /// `R`, `D`, `T`, `P`, `B`, `O` or `M`.
+    /// `R`, `D`, `T`, `P`, `B`, `F`, `O` or `M`.
     pub kind: String,
     /// What follows the type, in the order of the type's table.
     pub fields: Vec<String>,
@@ -68,6 +68,33 @@ pub fn parse_bounce(line: &str) -> Result<EcRow, RowError> {
         "M1" => Some(0),
         _ => None,
     })
+}
+
+/// Reads a row of a log of complaints, without its line end. Such rows have neither batch nor connection.
+///
+/// # Errors
+/// See [`RowError`].
+pub fn parse_feedback(line: &str) -> Result<EcRow, RowError> {
+    let mut rest = Some(line);
+    let mut prefix = [const { String::new() }; 3];
+    for slot in &mut prefix {
+        *slot = next(&mut rest).ok_or(RowError::Short)?;
+    }
+    let [at, id, kind] = prefix;
+    let at = at.parse().map_err(|_| RowError::Timestamp)?;
+    let count = match kind.as_str() {
+        "F" => 7,
+        "M" => 0,
+        _ => return Err(RowError::Kind),
+    };
+    let mut fields = Vec::with_capacity(count);
+    for _ in 0..count {
+        fields.push(next(&mut rest).ok_or(RowError::Fields)?);
+    }
+    if rest.is_some() {
+        return Err(RowError::Fields);
+    }
+    Ok(EcRow { at, id, batch: String::new(), connection: String::new(), kind, fields })
 }
 
 fn parse(line: &str, fields_of: impl Fn(&str) -> Option<usize>) -> Result<EcRow, RowError> {

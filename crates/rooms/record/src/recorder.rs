@@ -15,6 +15,8 @@ pub enum RowFormat {
     Ec,
     /// Bounce log: B, T.
     Bounce,
+    /// Log of complaints: F.
+    Feedback,
     /// Reject log.
     Reject,
     /// The decisions of traffic shaping: S.
@@ -42,13 +44,25 @@ pub struct Kinds {
     pub transient: bool,
     /// Failures for good.
     pub permanent: bool,
+    /// Failures that came back as messages.
+    pub out_of_band: bool,
+    /// Complaints.
+    pub complaints: bool,
     /// Refused clients.
     pub rejections: bool,
 }
 
 impl Default for Kinds {
     fn default() -> Self {
-        Self { receptions: true, deliveries: true, transient: true, permanent: true, rejections: true }
+        Self {
+            receptions: true,
+            deliveries: true,
+            transient: true,
+            permanent: true,
+            out_of_band: true,
+            complaints: true,
+            rejections: true,
+        }
     }
 }
 
@@ -59,6 +73,8 @@ impl Kinds {
             Event::Delivered { .. } => self.deliveries,
             Event::Transient { .. } => self.transient,
             Event::Permanent { .. } => self.permanent,
+            Event::Returned(_) => self.out_of_band,
+            Event::Complained(_) => self.complaints,
             Event::Rejected(_) => self.rejections,
             // No log goes without: what an operator did can be asked for.
             Event::Operated(_) => true,
@@ -117,7 +133,7 @@ struct Log {
 /// Formats the events of one loop. Call [`Recorder::flush`] a few times a second.
 pub struct Recorder {
     logs: RefCell<Vec<Log>>,
-    classifier: Arc<Classifier>,
+    classifier: RefCell<Arc<Classifier>>,
 }
 
 impl Recorder {
@@ -130,7 +146,12 @@ impl Recorder {
             rows: 0,
             inlet,
         });
-        Self { logs: RefCell::new(logs.collect()), classifier }
+        Self { logs: RefCell::new(logs.collect()), classifier: RefCell::new(classifier) }
+    }
+
+    /// Rows of bounce logs have the classes of this one from now on.
+    pub fn set_classifier(&self, classifier: Arc<Classifier>) {
+        self.classifier.replace(classifier);
     }
 
     /// Hands over what has gathered.
@@ -148,7 +169,8 @@ impl EventSink for Recorder {
             }
             match log.format {
                 RowFormat::Ec => ec::main_row(&mut log.buffer, event, log.timestamps),
-                RowFormat::Bounce => ec::bounce_row(&mut log.buffer, event, log.timestamps, &self.classifier),
+                RowFormat::Bounce => ec::bounce_row(&mut log.buffer, event, log.timestamps, &self.classifier.borrow()),
+                RowFormat::Feedback => ec::feedback_row(&mut log.buffer, event, log.timestamps),
                 RowFormat::Reject => reject::reject_row(&mut log.buffer, event, log.timestamps),
                 RowFormat::Shaping => audit::shaping_row(&mut log.buffer, event, log.timestamps),
             }

@@ -200,6 +200,8 @@ impl Writer {
                 let at = now(self.spec.timestamps);
                 let row = match self.spec.format {
                     RowFormat::Ec => format!("{at}@@@@M\n"),
+                    // The third field is the type here.
+                    RowFormat::Feedback => format!("{at}@@M\n"),
                     RowFormat::Bounce => format!("{at}@@@@M1\n"),
                     RowFormat::Reject => format!("{at}: Marker 1\n"),
                     RowFormat::Shaping => format!("{at}@M\n"),

@@ -3,11 +3,12 @@
 
 use fabric::Slice;
 use message::{
-    Address, Agent, Attempt, BodyType, Container, Content, Dots, Envelope, Event, EventSink as _, Message, MessageId,
-    Notify, Operation, Protocol, Reception, Recipient, Rejection, Reply, Stage, UnixMicros, Utf8,
+    About, Address, Agent, Attempt, BodyType, Complaint, Container, Content, Dots, Envelope, Event, EventSink as _,
+    Lasting, Message, MessageId, Notify, Operation, Protocol, Reception, Recipient, Rejection, Reply, Returned, Stage,
+    UnixMicros, Utf8,
 };
 use proptest::prelude::*;
-use record::{LogSpec, LogWriters, RowFormat, parse_bounce, parse_ec};
+use record::{LogSpec, LogWriters, RowFormat, parse_bounce, parse_ec, parse_feedback};
 use std::sync::{Arc, OnceLock};
 
 /// Compiled once for all cases.
@@ -54,17 +55,22 @@ fn container() -> Container {
     }
 }
 
-/// What the three logs hold after `events`.
-fn written(events: &[Event<'_>]) -> [String; 3] {
+/// What the four logs hold after `events`.
+fn written(events: &[Event<'_>]) -> [String; 4] {
     let folder = tempfile::tempdir().unwrap();
     let spec = |name: &str, format| LogSpec::new(name, format, folder.path().join(name));
-    let specs = vec![spec("main", RowFormat::Ec), spec("bounce", RowFormat::Bounce), spec("reject", RowFormat::Reject)];
+    let specs = vec![
+        spec("main", RowFormat::Ec),
+        spec("bounce", RowFormat::Bounce),
+        spec("feedback", RowFormat::Feedback),
+        spec("reject", RowFormat::Reject),
+    ];
     let writers = LogWriters::open(specs, classifier()).unwrap();
     let recorder = writers.recorder();
     events.iter().for_each(|event| recorder.event(event));
     drop(recorder);
     drop(writers);
-    ["main", "bounce", "reject"].map(|name| std::fs::read_to_string(folder.path().join(name)).unwrap())
+    ["main", "bounce", "feedback", "reject"].map(|name| std::fs::read_to_string(folder.path().join(name)).unwrap())
 }
 
 #[test]
@@ -106,21 +112,37 @@ fn rows_are_byte_for_byte_as_published() {
     let (who, what) = ("uid=0 pid=71", "rebind to=b");
     let operation = Operation { at, who, what, filter: "all sender=@a.test", matched: 7, touched: 6 };
     let unreached = Attempt { stage: Stage::NotConnected, peer: None, ..attempt };
-    let [main, bounce, reject] = written(&[
+    let about = About {
+        at: UnixMicros(1_254_219_121_000_000),
+        message: &message,
+        recipient: 0,
+        id: Some(MessageId::new(1_254_219_110, 2001, 77, 2).legacy()),
+        original: Some("joe@four.example"),
+    };
+    let returned =
+        Returned { about, lasting: Lasting::ForGood, class: 10, text: "550 5.1.1\r\nno such user, ask @help" };
+    let late = Returned { about: About { id: None, ..about }, lasting: Lasting::ForNow, class: 70, text: "" };
+    let complaint = Complaint { about, kind: "abuse", domain: "fbl.example", user_string: "node a" };
+    let [main, bounce, feedback, reject] = written(&[
         Event::Received { at, message: &message, recipient: 0, container: Some(&container) },
         Event::Received { at, message: &message, recipient: 1, container: Some(&container) },
         Event::Received { at, message: &report, recipient: 0, container: None },
         Event::Delivered { attempt, reply: &ok },
         Event::Transient { attempt: unreached, reply: &later },
         Event::Permanent { attempt, reply: &refused },
+        Event::Returned(returned),
+        Event::Returned(late),
+        Event::Complained(complaint),
         Event::Rejected(rejection),
         Event::Operated(operation),
     ]);
     assert_eq!(main, include_str!("golden/main.ec"));
     assert_eq!(bounce, include_str!("golden/bounce.ec"));
+    assert_eq!(feedback, include_str!("golden/feedback.ec"));
     assert_eq!(reject, include_str!("golden/reject.ec"));
     assert!(main.lines().all(|line| parse_ec(line).is_ok()));
     assert!(bounce.lines().all(|line| parse_bounce(line).is_ok()));
+    assert!(feedback.lines().all(|line| parse_feedback(line).is_ok()));
 }
 
 proptest! {
@@ -140,7 +162,7 @@ proptest! {
             sent,
             peer: None,
         };
-        let [main, bounce, _] = written(&[
+        let [main, bounce, ..] = written(&[
             Event::Received { at: attempt.at, message: &message, recipient: 1, container: None },
             Event::Permanent { attempt, reply: &reply },
         ]);
@@ -158,5 +180,6 @@ proptest! {
     fn no_line_makes_the_parser_panic(line in "\\PC{0,200}") {
         let _ = parse_ec(&line);
         let _ = parse_bounce(&line);
+        let _ = parse_feedback(&line);
     }
 }

@@ -31,6 +31,7 @@ mod partition;
 mod record;
 mod store;
 mod table;
+mod tally;
 mod text;
 
 pub use address::{BadAddress, Key};
@@ -42,4 +43,5 @@ pub use keeper::{Changes, Keeper, OpenReport, WriteError};
 pub use list::{Cursor, Figures, Hit, List, Page};
 pub use load::OpenError;
 pub use store::{Done, Publish, Store, Writer};
+pub use tally::{Counted, Tally};
 pub use text::{BadText, parse_kind, parse_reason, parse_second};

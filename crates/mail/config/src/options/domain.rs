@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Scopes, default, derived, section};
 use crate::value::{
-    AddressList, ConnectionRamp, EgressProxy, HostName, Ipv6Use, NetworkSet, Percent, Rate, RetryLimit, Route,
-    WeekWindow,
+    AddressList, ConnectionRamp, EgressProxy, HostName, Ipv6Use, NetworkSet, OptionalDomain, Percent, Rate, RetryLimit,
+    Route, WeekWindow,
 };
 
 section! {
@@ -113,6 +113,14 @@ section! {
 
         /// Failed look-ups in a row after which the mail of a domain is returned; 0 never does.
         dns_failures_to_purge: u32 = default("0");
+
+        /// The domain of a return path of its own for each recipient, signed with the first of the `keys` of `[bounce]`, so
+        /// that a bounce tells whom it is about. The message then leaves with one recipient a transaction. Mail with the
+        /// null reverse-path `<>` leaves as it is.
+        verp_domain: OptionalDomain = default("");
+        /// Whether a header field with a signed mark leads complaints back to the recipient, who is not named in it in
+        /// plain. The message then leaves with one recipient a transaction.
+        feedback_mark: bool = default("false");
 
         /// Whether the sender is told that a message could not be delivered (RFC 3464).
         generate_bounces: bool = default("true");

@@ -12,7 +12,7 @@ section! {
         /// The format of the rows.
         format: LogFormat = default("ec");
         /// The file. A relative path starts at `log_dir`.
-        path: PathBuf = derived("mainlog.ec, bouncelog.ec, rejectlog.ec or shapinglog.ec, by format");
+        path: PathBuf = derived("mainlog.ec, bouncelog.ec, fbllog.ec, rejectlog.ec or shapinglog.ec, by format");
         /// The events that are written; none given is every event of the format.
         events: Vec<LogEvent> = default("");
         /// How long a row may wait in memory before it is written.

@@ -11,6 +11,7 @@ use crate::error::Problem;
 use crate::toml::Item;
 use crate::value::{Kind, OptionValue};
 
+mod bounce;
 mod domain;
 mod egress;
 mod listener;
@@ -20,6 +21,7 @@ mod server;
 mod shaping;
 mod suppression;
 
+pub use bounce::{BounceOptions, FeedbackOptions};
 pub use domain::{BindingGroupOptions, DomainOptions};
 pub use egress::{EgressOptions, TenantOptions};
 pub use listener::ListenerOptions;
@@ -27,8 +29,9 @@ pub use log::LogOptions;
 pub use machine::{EngineOptions, MemoryOptions, PoolOptions, ResolverOptions, SpoolOptions};
 pub use server::{ConsoleOptions, PolicyOptions, ServerOptions};
 pub use shaping::ShapingOptions;
-pub use suppression::SuppressionOptions;
+pub use suppression::{AutoSuppressionOptions, SuppressionOptions};
 
+pub(crate) use bounce::{BounceStanza, FeedbackStanza};
 pub(crate) use domain::{BindingGroupStanza, DomainStanza};
 pub(crate) use egress::{EgressStanza, TenantStanza};
 pub(crate) use listener::ListenerStanza;
@@ -36,7 +39,7 @@ pub(crate) use log::LogStanza;
 pub(crate) use machine::{EngineStanza, MemoryStanza, PoolStanza, ResolverStanza, SpoolStanza};
 pub(crate) use server::{ConsoleStanza, PolicyStanza, ServerStanza};
 pub(crate) use shaping::ShapingStanza;
-pub(crate) use suppression::SuppressionStanza;
+pub(crate) use suppression::{AutoSuppressionStanza, SuppressionStanza};
 
 /// One row of the option table.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +127,7 @@ pub struct SectionRows {
 
 /// The option table, section by section, in the order of the documentation.
 #[must_use]
-pub fn option_table() -> [SectionRows; 16] {
+pub fn option_table() -> [SectionRows; 19] {
     fn rows<S: Stanza>(header: &'static str) -> SectionRows {
         SectionRows { header, documentation: S::DOCUMENTATION, rows: S::ROWS }
     }
@@ -142,8 +145,11 @@ pub fn option_table() -> [SectionRows; 16] {
         rows::<TenantStanza>("tenant.NAME"),
         rows::<LogStanza>("log.NAME"),
         rows::<PolicyStanza>("policy"),
+        rows::<BounceStanza>("bounce"),
+        rows::<FeedbackStanza>("feedback"),
         rows::<SuppressionStanza>("suppression"),
         rows::<ShapingStanza>("shaping"),
+        rows::<AutoSuppressionStanza>("auto_suppression.NAME"),
         rows::<ConsoleStanza>("console"),
     ]
 }

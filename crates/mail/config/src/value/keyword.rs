@@ -202,12 +202,75 @@ keyword! {
 }
 
 keyword! {
+    /// What puts a recipient on the suppression list: a failure of this class, or a complaint.
+    SuppressionCause ("cause", "a bounce class such as \"invalid-recipient\", or \"complaint\"") {
+        /// Class 1.
+        Undetermined = "undetermined";
+        /// Class 10.
+        InvalidRecipient = "invalid-recipient";
+        /// Class 20.
+        SoftBounce = "soft-bounce";
+        /// Class 21.
+        DnsFailure = "dns-failure";
+        /// Class 22.
+        MailboxFull = "mailbox-full";
+        /// Class 23.
+        TooLarge = "too-large";
+        /// Class 24.
+        Timeout = "timeout";
+        /// Class 25.
+        AdminFailure = "admin-failure";
+        /// Class 30.
+        NoRecipient = "no-recipient";
+        /// Class 40.
+        GenericBounce = "generic-bounce";
+        /// Class 50.
+        MailBlock = "mail-block";
+        /// Class 51.
+        SpamBlock = "spam-block";
+        /// Class 52.
+        SpamContent = "spam-content";
+        /// Class 53.
+        ProhibitedAttachment = "prohibited-attachment";
+        /// Class 54.
+        RelayingDenied = "relaying-denied";
+        /// Class 60.
+        AutoReply = "auto-reply";
+        /// Class 70.
+        TransientFailure = "transient-failure";
+        /// Class 80.
+        Subscribe = "subscribe";
+        /// Class 90.
+        Unsubscribe = "unsubscribe";
+        /// Class 100.
+        ChallengeResponse = "challenge-response";
+        /// A complaint of a feedback loop.
+        Complaint = "complaint";
+    }
+}
+
+keyword! {
+    /// What becomes of a message that came back when it has been read.
+    IntakeAction ("way to treat what came back", "\"discard\" or \"relay\"") {
+        /// It is gone.
+        Discard = "discard";
+        /// It goes on to its recipient by the routes of that domain.
+        Relay = "relay";
+    }
+}
+
+keyword! {
     /// The format of a log.
-    LogFormat ("log format that this release writes", "\"ec\", \"bounce\", \"reject\" or \"shaping\"") {
+    LogFormat (
+        "log format that this release writes",
+        "\"ec\", \"bounce\", \"feedback\", \"reject\" or \"shaping\""
+    ) {
         /// The main log in the ec format.
         Ec = "ec";
         /// The bounce log in the ec format.
         Bounce = "bounce";
+        /// The log of complaints in the ec format.
+        Feedback = "feedback";
         /// The reject log in the ec format.
         Reject = "reject";
         /// The decisions of traffic shaping.
@@ -217,7 +280,7 @@ keyword! {
 
 keyword! {
     /// An event that a log may write.
-    LogEvent ("log event", "\"reception\", \"delivery\", \"transient\", \"permanent\" or \"rejection\"") {
+    LogEvent ("log event", "a word such as \"reception\", \"delivery\" or \"permanent\"") {
         /// A message was accepted.
         Reception = "reception";
         /// A recipient was delivered.
@@ -226,6 +289,10 @@ keyword! {
         Transient = "transient";
         /// A recipient failed for good.
         Permanent = "permanent";
+        /// A failure came back as a message of its own.
+        OutOfBand = "out_of_band";
+        /// A recipient complained.
+        Complaint = "complaint";
         /// A session's command or message was refused.
         Rejection = "rejection";
     }

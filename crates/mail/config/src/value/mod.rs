@@ -26,11 +26,11 @@ pub use duration::parse_duration;
 pub use egress_proxy::{AddressList, EgressProxy, Login};
 pub use header::{HeaderName, HeaderTest, OptionalName};
 pub use keyword::{
-    AddHeader, ConnectionRamp, Durability, EarlyTalker, Ipv6Use, LineEndings, LogEvent, LogFormat, Protocol,
-    ProxyProtocol, ShapingMode, Store, SuppressedKind, SuppressionAction,
+    AddHeader, ConnectionRamp, Durability, EarlyTalker, IntakeAction, Ipv6Use, LineEndings, LogEvent, LogFormat,
+    Protocol, ProxyProtocol, ShapingMode, Store, SuppressedKind, SuppressionAction, SuppressionCause,
 };
 pub(crate) use name::is_domain;
-pub use name::{HostName, Mailbox};
+pub use name::{HostName, Mailbox, MarkPrefix, OptionalDomain};
 pub use network::{Network, NetworkSet};
 pub use rate::Rate;
 pub use route::{LmtpTarget, RetryLimit, Route};

@@ -14,6 +14,16 @@ pub struct HostName(Box<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mailbox(Box<str>);
 
+/// A domain name, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OptionalDomain(pub Option<Box<str>>);
+
+/// What the local part of a signed return path begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MarkPrefix(Box<str>);
+
+/// Longest prefix of a return path in bytes: the mark and the recipient need the rest.
+const PREFIX_MAX: usize = 16;
 /// Longest domain in bytes (RFC 5321 section 4.5.3.1.2).
 const DOMAIN_MAX: usize = 255;
 /// Longest local part in bytes (RFC 5321 section 4.5.3.1.1).
@@ -36,6 +46,33 @@ impl Mailbox {
         let dots = local.starts_with('.') || local.ends_with('.') || local.contains("..");
         let sound = !local.is_empty() && local.len() <= LOCAL_MAX && local.bytes().all(atom) && !dots;
         (sound && is_domain(domain)).then(|| Mailbox(text.into()))
+    }
+}
+
+impl MarkPrefix {
+    /// Checks a prefix: letters, digits, `-`, `_` and inner dots.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<MarkPrefix> {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let dots = text.starts_with('.') || text.ends_with('.') || text.contains("..");
+        let sound = !text.is_empty() && text.len() <= PREFIX_MAX && text.bytes().all(letter) && !dots;
+        sound.then(|| MarkPrefix(text.into()))
+    }
+}
+
+impl OptionValue for OptionalDomain {
+    const KIND: Kind = Kind::new("domain", "a name such as \"bounces.example.org\"");
+
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "" => Ok(Self(None)),
+            name if is_domain(name) && !name.starts_with('[') => Ok(Self(Some(name.to_ascii_lowercase().into()))),
+            _ => Err(malformed(&Self::KIND, text)),
+        }
+    }
+
+    fn to_toml(&self) -> String {
+        toml_string(self.0.as_deref().unwrap_or(""))
     }
 }
 
@@ -89,6 +126,7 @@ macro_rules! checked_text {
 }
 
 checked_text!(HostName, "host name", "a name such as \"mx1.example.org\"");
+checked_text!(MarkPrefix, "prefix", "up to 16 letters, digits, `-`, `_` and inner dots");
 checked_text!(Mailbox, "mailbox", "an address such as \"postmaster@example.org\"");
 
 #[cfg(test)]
