@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
-const SESSIONS: u64 = 50;
+pub(crate) const SESSIONS: u64 = 50;
 
 /// See the table in `main.rs`.
 pub(crate) fn backlog(request: &Request) -> Result<(), String> {
@@ -28,7 +28,7 @@ pub(crate) fn backlog(request: &Request) -> Result<(), String> {
     let began = Instant::now();
     std::thread::scope(|scope| {
         for session in 0..SESSIONS {
-            scope.spawn(move || fill(port, session * n / SESSIONS..(session + 1) * n / SESSIONS));
+            scope.spawn(move || fill(port, session * n / SESSIONS..(session + 1) * n / SESSIONS, &thousand_domains));
         }
     });
     print("filling", n as f64 / began.elapsed().as_secs_f64(), "messages/s");
@@ -47,13 +47,18 @@ pub(crate) fn backlog(request: &Request) -> Result<(), String> {
     Ok(())
 }
 
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     listener.local_addr().map(|address| address.port()).map_err(|error| error.to_string())
 }
 
-/// Sends messages of 4 KiB, pipelined.
-fn fill(port: u16, ids: std::ops::Range<u64>) {
+/// Spreads messages over a thousand domains.
+pub(crate) fn thousand_domains(id: u64) -> String {
+    format!("d{}.test", id % 1000)
+}
+
+/// Sends messages of 4 KiB, pipelined, to the domains of their numbers.
+pub(crate) fn fill(port: u16, ids: std::ops::Range<u64>, domain: &dyn Fn(u64) -> String) {
     let line = "The quick brown fox jumps over the lazy dog and runs on through the field.\r\n";
     let body = format!("Subject: load\r\n\r\n{}.\r\n", line.repeat(4096 / line.len()));
     let talk = || -> std::io::Result<()> {
@@ -77,7 +82,7 @@ fn fill(port: u16, ids: std::ops::Range<u64>) {
         stream.write_all(b"EHLO bench\r\n")?;
         read(1)?;
         for id in ids {
-            write!(stream, "MAIL FROM:<load@bench.test>\r\nRCPT TO:<u{id}@d{}.test>\r\nDATA\r\n", id % 1000)?;
+            write!(stream, "MAIL FROM:<load@bench.test>\r\nRCPT TO:<u{id}@{}>\r\nDATA\r\n", domain(id))?;
             read(3)?;
             stream.write_all(body.as_bytes())?;
             read(1)?;

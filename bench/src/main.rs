@@ -6,11 +6,16 @@
 mod backlog;
 mod calls;
 mod classify;
+mod fairness;
 mod figure;
 mod journal;
 mod kit;
 mod outbound;
+mod queues;
+mod restart;
 mod server;
+mod sink;
+mod timers;
 
 use figure::Figure;
 use std::process::ExitCode;
@@ -21,6 +26,10 @@ pub(crate) struct Request {
     peers: Vec<String>,
     n: Option<u64>,
 }
+
+/// The server's allocator, so that what is measured in this process is what the server does.
+#[global_allocator]
+static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Bench = fn(&Request) -> Result<(), String>;
 
@@ -40,6 +49,22 @@ const BENCHES: &[(&str, &str, Bench)] = &[
     ("tarpit", "rate of good destinations while a tenth of the mail meets a tarpit", kit::tarpit),
     ("idle", "memory of 19,000 idle sessions and the answer to a new one meanwhile", kit::idle),
     ("backlog", "memory of N queued messages (default 1,000,000), restart to first delivery", backlog::backlog),
+    (
+        "queues",
+        "memory and cost of a queued recipient from 10,000 to N (default 10,000,000), 100 a container",
+        queues::queues,
+    ),
+    ("timers", "insertion and expiry of N pending timers (default 10,000,000)", timers::timers),
+    (
+        "restart",
+        "killed with N queued messages of 4 KiB (default 1,000,000): first delivery, all in their queues",
+        restart::restart,
+    ),
+    (
+        "fairness",
+        "rate of 1,000 domains alone and beside N that stand in a tarpit (default 10,000)",
+        fairness::fairness,
+    ),
     ("outbound", "memory of 5,000 connections to a tarpit", outbound::outbound),
     ("calls", "system calls of a relayed message", calls::calls),
     ("classify", "bounce classes: replies/s of one core over real replies, and of the worst ones", classify::classify),
@@ -48,6 +73,9 @@ const BENCHES: &[(&str, &str, Bench)] = &[
 const USAGE: &str = "bench list | NAME [--json] [--peers postfix,exim,kumomta] [--n N]";
 
 fn main() -> ExitCode {
+    if let Err(error) = engine::raise_descriptor_limit() {
+        eprintln!("bench: the limit of open descriptors stays as it is: {error}");
+    }
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some((name, rest)) = args.split_first() else {
         eprintln!("{USAGE}");

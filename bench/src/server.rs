@@ -1,6 +1,6 @@
 //! This server as a process with a folder of its own, for benchmarks that the kit does not have.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -55,6 +55,20 @@ impl Server {
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         let line = text.lines().find(|line| line.starts_with("Pss:")).ok_or("no Pss")?;
         line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).ok_or_else(|| "no Pss".to_owned())
+    }
+
+    /// The console's summary.
+    pub(crate) fn summary(folder: &std::path::Path) -> Result<serde_json::Value, String> {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = std::os::unix::net::UnixStream::connect(folder.join("run/console.sock"))?;
+            stream.write_all(b"[\"summary\"]\n")?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line)?;
+            Ok(line)
+        };
+        let line = ask().map_err(|error| format!("console: {error}"))?;
+        let answer: serde_json::Value = serde_json::from_str(&line).map_err(|error| error.to_string())?;
+        Ok(answer["value"].clone())
     }
 
     /// Asks the server to end, and waits.
