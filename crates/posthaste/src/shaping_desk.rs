@@ -10,8 +10,9 @@
 //! # Cost
 //! For a delivered message: no lock, no allocation, one addition ([`scheduling::Scheduler::poll_delivered`]). Each loop
 //! takes the lock at most a few times in a tenth of a second for what was delivered, whatever it was, and once for each
-//! failed attempt: about 2 µs with the rules of a large provider. While nothing is adjusted, no loop asks what holds.
-//! Writing the state holds the lock for as long as the octets take to be put together: about 100 ns a scope.
+//! failed attempt, for 0.7 to 2 µs. While nothing is adjusted, no loop asks what holds.
+//! Writing the state holds the lock while the octets are put together: 140 ns for each scope and each evidence, 3.5 ms at
+//! the bounds.
 
 use crate::failure::Failure;
 use config::{Config, ShapingMode};
@@ -31,6 +32,10 @@ use std::time::Duration;
 const STARTER: &str = "starter";
 /// Largest file of rules, octets.
 const RULES_BYTES_MAX: u64 = 4 << 20;
+/// Rules and scopes whose evidence is kept: fewer than the engine could, since all are written while loops may wait.
+const EVIDENCE_MAX: usize = 16_384;
+/// Scopes that are adjusted, ramps, and meters, each.
+const ADJUSTMENTS_MAX: usize = 8_192;
 /// Changes that a loop may be behind before it looks at all its containers.
 const CHANGES_MAX: usize = 1024;
 /// Domains whose site is remembered; beyond it all are forgotten, and known again with their next attempt.
@@ -135,7 +140,8 @@ pub(crate) fn is_remote(container: &Container) -> bool {
 impl Desk {
     /// A desk that has seen nothing, by a configuration.
     pub(crate) fn new(config: &Config, seed: u64) -> Result<Self, Failure> {
-        let settings = ShaperSettings { mode: mode(config), seed, ..ShaperSettings::default() };
+        let settings =
+            ShaperSettings { mode: mode(config), evidence_max: EVIDENCE_MAX, adjustments_max: ADJUSTMENTS_MAX, seed };
         let mut shaper = Shaper::new(Arc::new(load_rules(config)?), settings);
         shaper.set_births(births(config));
         let saving = Saving { interval: config.shaping.state_interval, ..Saving::default() };

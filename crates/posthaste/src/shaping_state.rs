@@ -79,13 +79,14 @@ impl Desk {
 
 impl State {
     /// What the engine knows, and the domains of the sites that are adjusted.
-    fn export(&self) -> (Vec<u8>, String) {
+    fn export(&self, octets: &mut Vec<u8>) -> String {
         let adjusted: HashSet<&str> = self.shaper.adjusted().map(|scope| &*scope.site).collect();
         let mut homes = String::new();
         for (domain, site) in self.homes.iter().filter(|(_, site)| adjusted.contains(&***site)) {
             homes.extend([&**domain, " ", &**site, "\n"]);
         }
-        (self.shaper.export(), homes)
+        self.shaper.export_into(octets);
+        homes
     }
 }
 
@@ -100,7 +101,8 @@ fn sites(path: &Path) -> PathBuf {
 }
 
 fn run(desk: &Desk, path: &Path) {
-    let mut told = false;
+    // Kept from one write to the next: memory is not to be had while the desk is locked.
+    let (mut told, mut octets) = (false, vec![]);
     loop {
         let state = desk.lock();
         let interval = state.saving.interval;
@@ -111,7 +113,7 @@ fn run(desk: &Desk, path: &Path) {
         let ends = state.saving.ends;
         if state.saving.is_behind {
             (state.saving.is_behind, state.saving.is_urgent) = (false, false);
-            let (octets, homes) = state.export();
+            let homes = state.export(&mut octets);
             drop(state);
             if let Err(error) = write(path, &octets).and_then(|()| write(&sites(path), homes.as_bytes())) {
                 if !std::mem::replace(&mut told, true) {

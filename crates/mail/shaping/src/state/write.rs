@@ -15,7 +15,16 @@ impl Shaper {
     /// is not among it, nor is the pace of messages. Takes time and memory for all that is held: a few hundred octets
     /// each.
     pub fn export(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
+        let mut octets = vec![];
+        self.export_into(&mut octets);
+        octets
+    }
+
+    /// As [`Shaper::export`], in the place of what a buffer holds: one that was used before needs no new memory.
+    pub fn export_into(&self, octets: &mut Vec<u8>) {
+        octets.clear();
+        octets.resize(HEADER, 0);
+        let mut writer = Writer { octets };
         writer.u32(self.live.len() as u32);
         for (scope, adjustment) in self.live.iter() {
             writer.scope(scope);
@@ -48,17 +57,16 @@ impl Shaper {
                 writer.buckets(tried);
             }
         }
-        writer.finish()
+        writer.finish();
     }
 }
 
 /// Octets in the making; numbers are little-endian.
-#[derive(Default)]
-struct Writer {
-    octets: Vec<u8>,
+struct Writer<'a> {
+    octets: &'a mut Vec<u8>,
 }
 
-impl Writer {
+impl Writer<'_> {
     fn u8(&mut self, number: u8) {
         self.octets.push(number);
     }
@@ -171,13 +179,12 @@ impl Writer {
         buckets.counts.iter().for_each(|count| self.u32(*count));
     }
 
-    fn finish(self) -> Vec<u8> {
-        let mut state = Vec::with_capacity(HEADER + self.octets.len());
-        state.extend_from_slice(&MAGIC);
-        state.extend_from_slice(&VERSION.to_le_bytes());
-        state.extend_from_slice(&crc32c::crc32c(&self.octets).to_le_bytes());
-        state.extend_from_slice(&(self.octets.len() as u64).to_le_bytes());
-        state.extend_from_slice(&self.octets);
-        state
+    /// Puts the header before what was written.
+    fn finish(self) {
+        let (header, content) = self.octets.split_at_mut(HEADER);
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[12..16].copy_from_slice(&crc32c::crc32c(content).to_le_bytes());
+        header[16..].copy_from_slice(&(content.len() as u64).to_le_bytes());
     }
 }
