@@ -25,6 +25,7 @@ mod reports;
 mod returns;
 mod service_manager;
 mod shaping;
+mod sites;
 mod sources;
 mod stores;
 mod suppression;

@@ -104,6 +104,7 @@ fn shard(
     let spool: StoreHandle = seat.take(context, pool(engine::SWAP_IN)?, pool(engine::SWAP_OUT)?);
     let now = UnixMicros(context.clock().unix().0);
     let mut scheduler = Scheduler::new(common.permits.clone(), context.random(), now);
+    scheduler.share_sites(common.sites.clone());
     let messages = config.server.max_resident_messages / context.loops() as u32;
     scheduler.set_resident_limits(ResidentLimits { messages, ..ResidentLimits::default() });
     let generation = Generation::new(config.clone(), common.shared.clone());

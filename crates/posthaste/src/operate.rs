@@ -270,15 +270,11 @@ pub(crate) fn now() -> UnixMicros {
 fn queues(rows: &[ContainerRow], total: Summary) -> Answer {
     let mut text = format!("{:32} {:>9} {:>9} {:>6}  {}\n", "Binding/Domain", "AQ", "DQ", "C", "state");
     for row in rows {
-        let name = format!("{}/{}", row.container.binding, row.container.name);
-        let _ = writeln!(
-            text,
-            "{name:32} {:>9} {:>9} {:>6}  {}",
-            row.active,
-            row.delayed,
-            row.connections,
-            wait(&row.wait)
-        );
+        let ContainerRow { container, active, delayed, connections, .. } = row;
+        let name = format!("{}/{}", container.binding, container.name);
+        let site = row.site.as_ref().map_or(String::new(), |site| format!("; site {site}"));
+        let state = wait(&row.wait);
+        let _ = writeln!(text, "{name:32} {active:>9} {delayed:>9} {connections:>6}  {state}{site}");
     }
     let _ = write!(text, "{:32} {:>9} {:>9} {:>6}", "Total", total.active, total.delayed, total.connections);
     let value: Vec<Value> = rows
@@ -286,7 +282,7 @@ fn queues(rows: &[ContainerRow], total: Summary) -> Answer {
         .map(|row| {
             json!({
                 "binding": &*row.container.binding, "domain": &*row.container.name, "aq": row.active, "dq": row.delayed,
-                "connections": row.connections, "wait": wait(&row.wait),
+                "connections": row.connections, "site": row.site.as_deref(), "wait": wait(&row.wait),
             })
         })
         .collect();

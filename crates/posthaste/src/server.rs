@@ -66,6 +66,8 @@ pub(crate) struct Common {
     pub(crate) receptions: reception::Names,
     pub(crate) deliveries: delivery::Names,
     pub(crate) own: Arc<delivery::OwnIdentity>,
+    /// Queues of all loops that go to the same hosts.
+    pub(crate) sites: Arc<scheduling::Sites>,
     /// Connections to each host of all loops.
     pub(crate) hosts: Arc<delivery::HostLimits>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -302,6 +304,7 @@ fn common(
         receptions: reception::Names::register(gauges).map_err(registered)?,
         deliveries: delivery::Names::register(gauges).map_err(registered)?,
         own: Arc::new(own_identity(config)),
+        sites: scheduling::Sites::new(),
         hosts: delivery::HostLimits::new(),
         observer,
         memory: crate::ledger::Types::register(accounts)

@@ -21,6 +21,11 @@ pub(crate) fn wait(wait: &Wait) -> String {
         Wait::Dialling => "opening a connection".into(),
         Wait::NoPermit => "waits for one of the server's connections: max_connections_out".into(),
         Wait::AtLimit(max) => format!("as many connections as its options allow: max_connections = {max}"),
+        Wait::AtSiteLimit { connections, max } => {
+            format!(
+                "its site has {connections} connections and may have {max} now, which deliveries raise to max_connections"
+            )
+        }
         Wait::AtSharedLimit { section, max } => {
             format!("as many connections as [{section}] allows in all: shared_max_connections = {max}")
         }
@@ -59,7 +64,7 @@ fn pause(why: Pause) -> &'static str {
 /// The option whose value holds the queue, if it is one.
 fn option_of(wait: &Wait) -> Option<&'static str> {
     match wait {
-        Wait::AtLimit(_) => Some("max_connections"),
+        Wait::AtLimit(_) | Wait::AtSiteLimit { .. } => Some("max_connections"),
         Wait::Suspended => Some("suspend"),
         Wait::Curfew { .. } => Some("curfew"),
         Wait::Held => Some("route"),
@@ -106,6 +111,9 @@ fn tell(text: &mut String, explained: &Explained, config: &Config, now: UnixMicr
         "{}/{}: {active} active, {delayed} delayed, {leased} with {connections} connections",
         container.binding, container.name
     );
+    if let Some(site) = &row.site {
+        let _ = writeln!(text, "  site: {site}");
+    }
     let said = match section(config, container, &row.wait) {
         Some((option, Some(section))) => format!(" ({option} of [{section}])"),
         Some((option, None)) => format!(" ({option}, default)"),
@@ -135,7 +143,7 @@ fn value(explained: &Explained, config: &Config) -> Value {
     json!({
         "binding": &*row.container.binding, "group": row.container.group.as_deref(), "domain": &*row.container.name,
         "aq": row.active, "dq": row.delayed, "leased": row.leased, "connections": row.connections,
-        "wait": wait(&row.wait), "option": said.map(|(option, _)| option), "section": said.and_then(|(_, section)| section),
+        "site": row.site.as_deref(), "wait": wait(&row.wait), "option": said.map(|(option, _)| option), "section": said.and_then(|(_, section)| section),
         "looked_at": row.looked_at.map(UnixMicros::seconds),
         "shaping": shaping.iter().map(shaping_console::value).collect::<Vec<_>>(),
         "last_failure": failure.as_ref().map(|failure| json!({

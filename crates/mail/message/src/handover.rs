@@ -302,6 +302,17 @@ pub enum Closing {
     HostsFull,
 }
 
+/// Whether a connection may be opened to the hosts of its container, once they are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// It may.
+    Open,
+    /// Others of the same site have all connections that it may have, or the site pauses: close, the container waits.
+    Shut,
+    /// An idle connection of the same site has taken over: close.
+    Spared,
+}
+
 /// The queues of one event loop, as the transport agents see them. Pure: `now` is passed in.
 pub trait Work {
     /// The next container that wants and may have one more connection.
@@ -321,6 +332,19 @@ pub trait Work {
 
     /// Gives a leased recipient back.
     fn attempted(&mut self, entry: u32, verdict: Verdict, now: UnixMicros) -> Attempted;
+
+    /// The hosts of a connection's container are known, and it is about to be opened to one of them. `site` names them;
+    /// containers with the same name, binding and group share limits and pauses. Those of the same `way`, which stands
+    /// for all that makes one connection unlike another, can also take over each other's connections.
+    fn enter(&mut self, _connection: u32, _site: &Arc<str>, _way: u64, _now: UnixMicros) -> Entrance {
+        Entrance::Open
+    }
+
+    /// The container that a connection works for now, if it has changed since this was asked last: the next lease is of
+    /// that container.
+    fn moved(&mut self, _connection: u32) -> Option<Arc<Container>> {
+        None
+    }
 
     /// A connection from [`Work::poll_dial`] ended.
     fn closed(&mut self, connection: u32, closing: Closing, now: UnixMicros);

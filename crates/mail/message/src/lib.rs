@@ -33,8 +33,8 @@ pub use event::{
     About, Attempt, Complaint, Event, EventSink, Failing, Lasting, Operation, Rejection, Returned, Shaped, ShapedBy,
 };
 pub use handover::{
-    Agent, Attempted, Closing, Container, Dial, Host, Lease, LeasedRecipient, Outcome, Priority, Queued, Routed, Spool,
-    SpoolStream, StoreError, StoreKey, Tenant, Verdict, Work,
+    Agent, Attempted, Closing, Container, Dial, Entrance, Host, Lease, LeasedRecipient, Outcome, Priority, Queued,
+    Routed, Spool, SpoolStream, StoreError, StoreKey, Tenant, Verdict, Work,
 };
 pub use id::{IdSource, LegacyId, MessageId};
 pub use message::{Content, Dots, Message, Protocol, Reception};

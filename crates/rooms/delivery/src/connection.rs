@@ -1,23 +1,21 @@
-//! One outgoing connection: finds a host that greets, then moves work from the queue to it until there is none.
+//! One outgoing connection, made by `dial`: moves work from the queue to a host until there is none.
 //!
 //! `smtp::client` decides what is said; this moves octets and leases. A turn of [`Connection::converse`] begins what can
 //! begin, writes all there is to write in one call, settles what was decided, and waits for whatever comes next.
 
 use crate::Neighbours;
-use crate::exit::{ProxyFailure, Unconnected};
-use crate::failing::{fail_all, fail_one, fail_unresolved};
-use crate::host::{Failure, Target, blames_source};
+use crate::host::Target;
 use crate::leased::{Leased, Number};
 use crate::loading::{Job, Loading, PIECE_BYTES, is_ascii};
 use crate::marking::marks;
 use crate::reporter::ReportJob;
 use crate::room::Room;
 use crate::settling::{Success, Trial};
-use crate::site::{Site, Unroutable};
+use crate::site::Site;
 use crate::writing::{Loaded, Next, Position};
-use engine::{Gauge, Seat, Stream, Timer, Waiting};
+use engine::{Gauge, Stream, Timer, Waiting};
 use message::dsn::Action;
-use message::{BodyType, Closing, Content, Dial, MessageId, Reply, Spool, Stage, StoreError, Verdict};
+use message::{BodyType, Closing, Content, MessageId, Reply, Spool, Stage, StoreError, Verdict, Work};
 use smallvec::SmallVec;
 use smtp::client::{
     Client, ClientEvent, Dialect, Ending, Extension, Framing, Output, Piece, Sent, Transaction, TransactionId,
@@ -30,123 +28,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-/// Serves a dial: the whole life of one connection of a container.
-pub(crate) async fn run<N: Neighbours>(room: Rc<Room<N>>, dial: Dial, _seat: Seat) {
-    let site = room.site(&dial.container);
-    let mut number = Number::new(&room, dial.connection);
-    let mut stop = room.connections.stopped();
-    let targets = {
-        // Boxed, as a look-up is large and rare.
-        let looking = Box::pin(site.targets(&room));
-        let Some(targets) = unless_stopped(&mut stop, looking).await else { return };
-        targets
-    };
-    let targets = match targets {
-        Ok(targets) => targets,
-        Err(Unroutable::Permanent(reply)) => return fail_all(&room, &site, number, Failure::unresolved(reply)).await,
-        Err(Unroutable::Temporary(reply)) => return fail_one(&room, &site, number, Failure::unresolved(reply)).await,
-        Err(Unroutable::Unresolved(reply)) => {
-            return fail_unresolved(&room, &site, number, Failure::unresolved(reply)).await;
-        }
-    };
-    let mut tries = Tries::new();
-    for target in targets {
-        let Ok(_permit) = site.take_host(&room, &target) else {
-            tries.full = true;
-            continue;
-        };
-        let Some(connected) = unless_stopped(&mut stop, Box::pin(target.connect(&room, &site))).await else { return };
-        let stream = match connected {
-            Ok(stream) => stream,
-            Err(Unconnected::Proxy(failure)) => {
-                let ends = !failure.is_about_one_host();
-                tries.proxy = Some(failure);
-                if ends {
-                    break;
-                }
-                continue;
-            }
-            Err(Unconnected::Host(error)) => {
-                let is_hosts = matches!(error, engine::ConnectError::Connect(_) | engine::ConnectError::TimedOut);
-                if is_hosts && !blames_source(&error) {
-                    site.on_failed(&target, room.context.now());
-                }
-                tries.failure = tries.failure.or(Failure::unconnected(&error, target.ip()));
-                continue;
-            }
-        };
-        let mut connection = Connection::new(&room, &site, &target, stream, number, stop);
-        let ending = connection.converse().await;
-        let closing = connection.closing(&ending);
-        if let Some(closing) = closing {
-            if closing == Closing::Rebuffed {
-                site.on_given_up(room.unix(), &ending.reply(), target.ip());
-            }
-            return connection.number.close(closing);
-        }
-        site.on_failed(&target, room.context.now());
-        tries.failure = tries.failure.or(Failure::ungreeted(&ending, target.ip(), connection.id));
-        (number, stop) = connection.into_parts();
-    }
-    tries.end(&room, &site, number).await;
-}
-
-/// What became of the hosts of a dial, none of which greeted.
-struct Tries {
-    /// The gravest.
-    failure: Failure,
-    /// Whether one has all connections that it may have.
-    full: bool,
-    /// The way out that could not be used.
-    proxy: Option<ProxyFailure>,
-}
-
-impl Tries {
-    fn new() -> Self {
-        Self { failure: Failure::unreached(), full: false, proxy: None }
-    }
-
-    /// What it means for the container. Hosts that are full can be reached, and a proxy that cannot be used says nothing
-    /// of hosts: mail then waits as if nothing had been tried.
-    async fn end<N: Neighbours>(self, room: &Rc<Room<N>>, site: &Site, mut number: Number<N>) {
-        if self.full {
-            let reply = Reply::new(451, "4.4.5 [internal] every host has max_connections_per_host connections");
-            site.on_given_up(room.unix(), &reply, None);
-            return number.close(Closing::HostsFull);
-        }
-        if let Some(proxy) = self.proxy.filter(|_| self.failure.is_none()) {
-            room.counters.proxy_failures.add(1);
-            site.on_given_up(room.unix(), &proxy.reply(), Some(proxy.proxy.ip()));
-            return number.close(Closing::NoExit);
-        }
-        room.counters.unreachable.add(1);
-        fail_one(room, site, number, self.failure).await;
-    }
-}
-
-/// `None` if the room drains first.
-async fn unless_stopped<F: Future + Unpin>(stop: &mut Waiting, mut future: F) -> Option<F::Output> {
-    poll_fn(|context| {
-        if Pin::new(&mut *stop).poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
-        Pin::new(&mut future).poll(context).map(Some)
-    })
-    .await
-}
-
 /// A lease whose message is being fetched.
 type Fetching<N> = Pin<Box<dyn Future<Output = Option<(Leased<N>, BodyType)>>>>;
 
-struct Connection<N: Neighbours> {
+pub(crate) struct Connection<N: Neighbours> {
     room: Rc<Room<N>>,
     site: Rc<Site>,
     target: Target,
-    number: Number<N>,
+    pub(crate) number: Number<N>,
     stop: Waiting,
     stream: Stream,
     client: Client,
-    id: MessageId,
+    pub(crate) id: MessageId,
     timer: Timer,
     jobs: SmallVec<[Job<N>; 2]>,
     fetching: Option<Fetching<N>>,
@@ -189,7 +82,8 @@ impl Drop for Open {
 }
 
 impl<N: Neighbours> Connection<N> {
-    fn new(
+    /// To a host that took the connection and has said nothing yet.
+    pub(crate) fn new(
         room: &Rc<Room<N>>,
         site: &Rc<Site>,
         target: &Target,
@@ -221,7 +115,8 @@ impl<N: Neighbours> Connection<N> {
         }
     }
 
-    fn into_parts(self) -> (Number<N>, Waiting) {
+    /// What the next host is tried with.
+    pub(crate) fn into_parts(self) -> (Number<N>, Waiting) {
         (self.number, self.stop)
     }
 
@@ -230,7 +125,7 @@ impl<N: Neighbours> Connection<N> {
     }
 
     /// Until the connection is over.
-    async fn converse(&mut self) -> Ending {
+    pub(crate) async fn converse(&mut self) -> Ending {
         loop {
             self.begin();
             self.speak().await;
@@ -247,7 +142,7 @@ impl<N: Neighbours> Connection<N> {
     }
 
     /// What the end means for the container; `None` if the host never greeted.
-    fn closing(&self, ending: &Ending) -> Option<Closing> {
+    pub(crate) fn closing(&self, ending: &Ending) -> Option<Closing> {
         let idle = ending.stage() == Stage::Idle;
         match ending {
             _ if self.course == Course::Greeting => None,
@@ -269,6 +164,7 @@ impl<N: Neighbours> Connection<N> {
         }
         while self.course == Course::Working && self.fetching.is_none() && self.client.can_begin() && self.goes_on() {
             let Some(leased) = self.offered.take().or_else(|| self.lease()) else { return };
+            self.follow();
             self.idle_until = None;
             self.deliveries += 1;
             self.recipients += leased.recipients().len() as u32;
@@ -276,6 +172,14 @@ impl<N: Neighbours> Connection<N> {
         }
         if self.is_leaving() {
             self.client.quit();
+        }
+    }
+
+    /// Works for another container of the same site, if the queues say so.
+    fn follow(&mut self) {
+        let moved = self.number.get().and_then(|number| self.room.work.borrow_mut().moved(number));
+        if let Some(container) = moved {
+            self.site = self.room.site(&container);
         }
     }
 
@@ -337,7 +241,8 @@ impl<N: Neighbours> Connection<N> {
         let Some(cargo) = Loading::new(&self.room, &self.site.options, &leased) else { return };
         let recipients = cargo.recipients(&leased);
         let transaction = self.client.begin(Transaction { message: cargo.message.clone(), recipients, body_type });
-        self.jobs.push(Job { transaction, cargo, leased, sent: 0, dues: Vec::new() });
+        let site = self.site.clone();
+        self.jobs.push(Job { transaction, site, cargo, leased, sent: 0, dues: Vec::new() });
     }
 
     /// Writes what there is to write.
@@ -479,8 +384,8 @@ impl<N: Neighbours> Connection<N> {
         // A recipient that was refused before had none of it, though others did.
         let had_content = matches!(stage, Stage::SendingBody | Stage::ReadingConfirmation);
         let sent = if had_content { job.sent } else { 0 };
-        let trial = Trial { container: &self.site.container, connection, peer, stage, sent, reply };
-        let options = &self.site.options;
+        let trial = Trial { container: &job.site.container, connection, peer, stage, sent, reply };
+        let options = &job.site.options;
         let due = self.room.settle(job.leased.key, &job.cargo.stored, leased, verdict, &trial, success, options);
         job.dues.extend(due);
     }
@@ -490,7 +395,7 @@ impl<N: Neighbours> Connection<N> {
         let job = self.jobs.remove(place);
         if !job.dues.is_empty() {
             let report = ReportJob { key: job.leased.key, message: job.cargo.stored, dues: job.dues };
-            self.room.report(report, &self.site.options);
+            self.room.report(report, &job.site.options);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The one task of a loop that opens connections. It works in bounded steps and then lets the others run.
 
 use crate::Neighbours;
-use crate::connection;
+use crate::dial;
 use crate::leased::Leased;
 use crate::local;
 use crate::reporter::Expired;
@@ -100,7 +100,7 @@ impl<N: Neighbours> Dispatcher<N> {
         let (room, connections) = (self.room.clone(), &self.room.connections);
         match dial.container.agent {
             Agent::Mx | Agent::Smtp(_) | Agent::Lmtp(_) | Agent::LmtpUnix(_) => {
-                connections.spawn(TaskKind("delivery connection"), connection::run(room, dial, seat)).detach();
+                connections.spawn(TaskKind("delivery connection"), dial::run(room, dial, seat)).detach();
             }
             Agent::Maildir(_) | Agent::Discard | Agent::Hold => {
                 connections.spawn(TaskKind("local delivery"), local::run(room, dial, seat)).detach();

@@ -26,6 +26,7 @@
 mod connection;
 mod counters;
 mod delivery;
+mod dial;
 mod dispatcher;
 mod exit;
 mod failing;
@@ -40,6 +41,7 @@ mod maildir;
 mod marking;
 mod report;
 mod reporter;
+mod rollup;
 mod room;
 mod settling;
 mod site;

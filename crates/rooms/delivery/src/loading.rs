@@ -6,11 +6,13 @@ use crate::leased::Leased;
 use crate::marking::{marked, marks};
 use crate::report::Due;
 use crate::room::Room;
+use crate::site::Site;
 use crate::writing::Cargo;
 use config::DomainOptions;
 use message::{Message, Spool};
 use smallvec::SmallVec;
 use smtp::client::TransactionId;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Spooled content is read in pieces of this many octets.
@@ -19,6 +21,8 @@ pub(crate) const PIECE_BYTES: usize = 256 << 10;
 /// A transaction under way.
 pub(crate) struct Job<N: Neighbours> {
     pub(crate) transaction: TransactionId,
+    /// Of its container, which the connection may have left since.
+    pub(crate) site: Rc<Site>,
     pub(crate) cargo: Loading,
     pub(crate) leased: Leased<N>,
     /// Octets of trace header and content that the peer took.

@@ -2,6 +2,8 @@
 
 use crate::host::Target;
 use crate::hosts::HostPermit;
+use crate::marking::marks;
+use crate::rollup;
 use crate::room::Room;
 use crate::{Neighbours, OwnIdentity};
 use config::{Config, DomainOptions, EgressProxy, Ipv6Use};
@@ -10,6 +12,7 @@ use policy::{Destination, FailureClass, Families, Host, Plan, PlanHost, PlanOpti
 use smtp::client::{Ahead, Dialect, Grouping, Settings, Timeouts};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +35,11 @@ pub(crate) struct Site {
     pub(crate) settings: Arc<Settings>,
     /// The section that declares `max_connections_per_host`, if any does.
     host_limit: Option<Arc<str>>,
+    /// What of the options makes one connection unlike another to the same host.
+    way: u64,
     used: Cell<Instant>,
+    /// The name of its site and its way there, if its hosts were found by MX.
+    rolled: RefCell<Option<(Arc<str>, u64)>>,
     plan: RefCell<Option<(Rc<Plan>, Instant)>>,
     /// Until when a host that failed is passed over.
     failed: RefCell<HashMap<IpAddr, Instant>>,
@@ -148,9 +155,12 @@ impl Site {
                 config.declaring_section(&container.options, &container.binding, group, "max_connections_per_host")
             })
             .flatten();
+        let settings = Arc::new(settings(container, &options));
         Self {
             host_limit: host_limit.map(Arc::from),
-            settings: Arc::new(settings(container, &options)),
+            way: way(&options, &settings),
+            settings,
+            rolled: RefCell::default(),
             container: container.clone(),
             options,
             used: Cell::new(now),
@@ -211,6 +221,11 @@ impl Site {
         room.hosts.take(section, host, self.options.max_connections_per_host).map(Some).ok_or(HostFull)
     }
 
+    /// The name of the site, if its hosts were found by MX and are known, and its way.
+    pub(crate) fn rolled(&self) -> Option<(Arc<str>, u64)> {
+        self.rolled.borrow().clone()
+    }
+
     /// Failed look-ups in a row.
     pub(crate) fn lookups_failed(&self) -> u32 {
         self.lookups_failed.get()
@@ -241,6 +256,12 @@ impl Site {
         match found {
             Ok(plan) => {
                 let plan = Rc::new(plan);
+                if self.container.agent == Agent::Mx {
+                    let hosts = rollup::name(plan.hosts.iter().map(|host| host.name.to_string()));
+                    let way = self.way ^ hashed(&hosts);
+                    let name = self.options.site.0.as_deref().unwrap_or(&hosts);
+                    self.rolled.replace(Some((name.into(), way)));
+                }
                 self.lookups_failed.set(0);
                 self.failed.borrow_mut().retain(|_, until| *until > now);
                 let until = room.context.now() + plan.expires_in.clamp(PLAN_MIN, Duration::from_secs(86_400));
@@ -366,6 +387,21 @@ fn families(options: &DomainOptions) -> Families {
         Ipv6Use::Allow => Families::V4First,
         Ipv6Use::Prefer => Families::V6First,
     }
+}
+
+/// Bindings share the rest: a site is never that of two.
+fn way(options: &DomainOptions, settings: &Settings) -> u64 {
+    let DomainOptions { port, ipv6, prohibited_hosts, skip_hosts, .. } = options;
+    // Marks decide how many recipients a lease has.
+    let marks = marks(options);
+    let text = format!("{port} {ipv6:?} {prohibited_hosts:?} {skip_hosts:?} {settings:?} {marks}");
+    hashed(&text)
+}
+
+fn hashed(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Whether an exchanger's address means the sending host itself, whoever listens there.

@@ -8,8 +8,9 @@
 use crate::gates::Entry;
 use crate::queue::Place;
 use crate::scheduler::{PermitState, Scheduler};
+use crate::sites::SitePermit;
 use crate::{Permit, Standing};
-use message::{Attempted, Closing, Container, Dial, Lease, UnixMicros, Verdict, Work};
+use message::{Attempted, Closing, Container, Dial, Entrance, Lease, UnixMicros, Verdict, Work};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,14 @@ struct Connection {
     leaving: bool,
     /// Held until the connection ends, or the scheduler: the server's, and that of a shared limit.
     _permits: (Permit, Option<Permit>),
+    /// Its place at its site, when that is known.
+    site: Option<SitePermit>,
+    /// Whether it last found nothing to do.
+    is_idle: bool,
+    /// Whether it stands among the idle connections of its site; that list may have older numbers, too.
+    is_listed: bool,
+    /// Whether it works for another container than it was last told.
+    has_moved: bool,
 }
 
 impl Connections {
@@ -44,6 +53,41 @@ impl Connections {
     /// For which container a connection works.
     pub(crate) fn queue(&self, connection: u32) -> Option<u32> {
         Some(self.slots.get(connection as usize)?.as_ref()?.queue)
+    }
+
+    /// Holds a place at the site of the connection's container.
+    pub(crate) fn enter(&mut self, connection: u32, permit: SitePermit) {
+        if let Some(own) = self.slot(connection) {
+            own.site = Some(permit);
+        }
+    }
+
+    /// Notes whether a connection is idle; says whether it is to be listed as such and is not yet.
+    pub(crate) fn set_idle(&mut self, connection: u32, is_idle: bool) -> bool {
+        let Some(own) = self.slot(connection) else { return false };
+        own.is_idle = is_idle;
+        is_idle && !std::mem::replace(&mut own.is_listed, true)
+    }
+
+    /// A connection's number was taken from the list; says whether it is idle.
+    pub(crate) fn unlist_idle(&mut self, connection: u32) -> bool {
+        self.slot(connection).is_some_and(|own| std::mem::replace(&mut own.is_listed, false) && own.is_idle)
+    }
+
+    /// Whether a connection counts on being in the list.
+    pub(crate) fn is_listed_idle(&self, connection: u32) -> bool {
+        self.slots.get(connection as usize).and_then(Option::as_ref).is_some_and(|own| own.is_listed)
+    }
+
+    /// Lets a connection work for another container.
+    pub(crate) fn move_to(&mut self, connection: u32, queue: u32) {
+        if let Some(own) = self.slot(connection) {
+            (own.queue, own.is_idle, own.has_moved) = (queue, false, true);
+        }
+    }
+
+    fn slot(&mut self, connection: u32) -> Option<&mut Connection> {
+        self.slots.get_mut(connection as usize)?.as_mut()
     }
 
     fn open(&mut self, connection: Connection) -> u32 {
@@ -72,7 +116,7 @@ impl Connections {
         found.is_some_and(|connection| !std::mem::replace(&mut connection.leaving, true))
     }
 
-    fn is_leaving(&self, connection: u32) -> bool {
+    pub(crate) fn is_leaving(&self, connection: u32) -> bool {
         let found = self.slots.get(connection as usize).and_then(Option::as_ref);
         found.is_some_and(|connection| connection.leaving)
     }
@@ -91,7 +135,8 @@ impl Work for Scheduler {
     }
 
     fn poll_wake(&mut self, now: UnixMicros) -> Option<Duration> {
-        if !self.expired.is_empty() {
+        // Whoever was moved to another container learns of it when it is offered work.
+        if !self.expired.is_empty() || std::mem::take(&mut self.has_moved) {
             return Some(Duration::ZERO);
         }
         let dial = match (self.first.is_empty() && self.further.is_empty(), self.permit) {
@@ -107,7 +152,19 @@ impl Work for Scheduler {
     }
 
     fn lease(&mut self, connection: u32, recipients_max: usize, now: UnixMicros) -> Option<Lease> {
-        self.lease_next(connection, recipients_max, now)
+        let lease = self.lease_next(connection, recipients_max, now);
+        self.note_idle(connection, lease.is_some());
+        lease
+    }
+
+    fn enter(&mut self, connection: u32, site: &Arc<str>, way: u64, now: UnixMicros) -> Entrance {
+        self.enter_site(connection, site, way, now)
+    }
+
+    fn moved(&mut self, connection: u32) -> Option<Arc<Container>> {
+        let own = self.connections.slot(connection)?;
+        let q = std::mem::take(&mut own.has_moved).then_some(own.queue)?;
+        self.queues.get(q).map(|queue| queue.container.clone())
     }
 
     fn keeps(&mut self, connection: u32) -> bool {
@@ -133,7 +190,7 @@ impl Work for Scheduler {
         queue.connections -= 1;
         queue.leaving -= u32::from(left);
         if let Some(pause) = queue.on_closed(closing, now) {
-            queue.paused_until = now.after(self.dice.lengthen(pause));
+            queue.pause(closing, now, now.after(self.dice.lengthen(pause)));
         }
         if queue.connections == 0 {
             self.unlist(q, now); // It stood among those that have one.
@@ -192,6 +249,11 @@ impl Scheduler {
                 self.pass_over(q, now);
                 continue;
             }
+            if self.take_idle(q, now) {
+                self.pass_over(q, now);
+                self.consider(q, now);
+                continue;
+            }
             let shared = match self.enter_gate(q) {
                 Entry::Free => None,
                 Entry::Let(permit) => Some(permit),
@@ -231,7 +293,15 @@ impl Scheduler {
         queue.connections += 1;
         queue.moved_at = now;
         let container = Arc::clone(&queue.container);
-        let connection = self.connections.open(Connection { queue: q, leaving: false, _permits: permits });
+        let connection = self.connections.open(Connection {
+            queue: q,
+            leaving: false,
+            _permits: permits,
+            site: None,
+            is_idle: false,
+            is_listed: false,
+            has_moved: false,
+        });
         self.consider(q, now);
         let wake = self.queues[q].wake_for_active(now);
         self.agenda.hurry(q, wake);

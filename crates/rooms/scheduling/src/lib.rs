@@ -12,7 +12,7 @@
 //! `posthaste` makes one [`Scheduler`] an event loop and puts routed mail into it; transport agents use it through
 //! [`message::Work`]. It is pure: `now` and the seed of its random numbers are arguments, and it must never wait, open,
 //! read or write anything. What loops share are the server's connection [`Permits`] and the limits and throttles of
-//! [`Shared`].
+//! [`Shared`], and the [`Sites`].
 //!
 //! - Connections *pull*: a container that has mail gets connections up to a goal, and each asks for its next transaction.
 //! - A container that cannot be reached pauses as a whole; its entries are not touched.
@@ -48,6 +48,7 @@ mod retry;
 mod scheduler;
 mod shaping;
 mod shared;
+mod sites;
 mod suspensions;
 mod tenants;
 mod tending;
@@ -63,6 +64,7 @@ pub use retry::Next;
 pub use scheduler::{QueueFull, Scheduler};
 pub use shaping::Shaping;
 pub use shared::{Share, Shared, Shares};
+pub use sites::Sites;
 pub use suspensions::{SUSPENSIONS_MAX, Selector, Suspension, TooManySuspensions};
 pub use tenants::Weights;
 pub use throttle::Throttle;

@@ -76,7 +76,7 @@ impl Failing {
                 // Who asked us to come back later can be reached: that is one step less.
                 let first = usize::from(closing == Closing::Unreachable);
                 let step = (self.failures as usize + first).min(UNREACHABLE_S.len() - 1);
-                if self.failures == 0 {
+                if self.since == UnixMicros(0) {
                     self.since = now;
                 }
                 self.failures = self.failures.saturating_add(1);

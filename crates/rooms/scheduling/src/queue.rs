@@ -8,6 +8,7 @@ use crate::delayed::Delayed;
 use crate::line::{Links, NONE};
 use crate::pausing::Failing;
 use crate::shaping::{Shaping, Tightness};
+use crate::sites::{SITE_POLL, Site};
 use crate::{Flow, Limits, Ramp, Throttle};
 use config::closed_until;
 use message::{Agent, Closing, Container, UnixMicros};
@@ -44,6 +45,10 @@ pub(crate) struct Queue {
     ramp: u32,
     /// What came to nothing since a host was reached.
     pub(crate) failing: Failing,
+    /// Who else goes to the same hosts; known once they are.
+    pub(crate) site: Option<Arc<Site>>,
+    /// What else must be equal for one connection to serve two containers of a site.
+    pub(crate) way: u64,
     /// The operator's word on this container.
     pub(crate) flow: Flow,
     /// The operator's word on containers like it.
@@ -126,6 +131,8 @@ impl Queue {
             connections: 0,
             ramp: RAMP_START,
             failing: Failing::default(),
+            site: None,
+            way: 0,
             flow: Flow::Flowing,
             suspended_until: UnixMicros(0),
             listed: None,
@@ -201,14 +208,28 @@ impl Queue {
 
     /// Whether it wants, and by its own limits may have, one more connection.
     pub(crate) fn wants(&self, now: UnixMicros) -> bool {
-        now >= self.not_before() && self.connections < self.goal(now)
+        now >= self.not_before() && self.connections < self.goal(now) && !self.site_is_full()
+    }
+
+    /// Whether it wants one more and its site may have none.
+    pub(crate) fn waits_for_site(&self, now: UnixMicros) -> bool {
+        now >= self.not_before() && self.site_is_full() && self.connections < self.goal(now)
+    }
+
+    fn site_is_full(&self) -> bool {
+        self.site.as_ref().is_some_and(|site| !site.has_room(&self.limits))
+    }
+
+    /// No new connection before, by what came of the last ones of the container or its site.
+    pub(crate) fn rests_until(&self) -> UnixMicros {
+        self.site.as_ref().map_or(self.paused_until, |site| self.paused_until.max(site.paused_until()))
     }
 
     /// Nothing is sent before: it pauses, or waits for what it booked.
     fn not_before(&self) -> UnixMicros {
         let shaped = self.shaping.as_ref().and_then(|shaping| shaping.booked());
         let booked = self.dial_booked.max(self.lease_booked).max(shaped).unwrap_or(UnixMicros(0));
-        self.paused_until.max(booked)
+        self.rests_until().max(booked)
     }
 
     /// How many connections its mail justifies.
@@ -261,6 +282,9 @@ impl Queue {
         if not_before > now {
             return not_before.0;
         }
+        if self.waits_for_site(now) {
+            return now.after(SITE_POLL).0;
+        }
         let stalls_at = self.moved_at.after(STALL);
         let may_grow = self.limits.ramp == Ramp::Gradual && self.connections < self.ramp;
         if may_grow && stalls_at > now { stalls_at.0 } else { u64::MAX }
@@ -285,11 +309,17 @@ impl Queue {
     /// A next hop answered for a recipient: it can be reached.
     pub(crate) fn on_reached(&mut self) {
         self.failing.on_reached();
+        if let Some(site) = &self.site {
+            site.on_reached();
+        }
     }
 
     /// A delivery earns one connection more.
     pub(crate) fn on_delivered(&mut self) {
         self.failing.on_reached();
+        if let Some(site) = &self.site {
+            site.on_delivered(&self.limits);
+        }
         self.ramp = self.ramp.saturating_add(1).min(self.connections_max().max(1));
     }
 
@@ -310,7 +340,26 @@ impl Queue {
         if now < self.paused_until {
             return None; // Connections that were opened together fail together: that is one failure.
         }
+        if let Some(site) = &self.site {
+            self.failing.failures = self.failing.failures.max(site.failures());
+        }
         self.failing.pause(closing, &self.limits, now)
+    }
+
+    /// The operator does not want to wait: the pause of the container, and of its site, is over.
+    pub(crate) fn end_pause(&mut self) {
+        self.paused_until = UnixMicros(0);
+        if let Some(site) = &self.site {
+            site.on_reached();
+        }
+    }
+
+    /// Opens no connection until then; nor does its site, if its hosts are why.
+    pub(crate) fn pause(&mut self, closing: Closing, now: UnixMicros, until: UnixMicros) {
+        self.paused_until = until;
+        if let (Closing::Rebuffed | Closing::Unreachable, Some(site)) = (closing, &self.site) {
+            site.on_failed(now, until);
+        }
     }
 }
 

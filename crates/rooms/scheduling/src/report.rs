@@ -45,6 +45,13 @@ pub enum Wait {
     NoPermit,
     /// It has as many connections as its options allow, this many.
     AtLimit(u32),
+    /// Its site has as many connections as it may have now, those of all domains with the same hosts together.
+    AtSiteLimit {
+        /// Connections to the site.
+        connections: u32,
+        /// How many it may have, which grows with deliveries.
+        max: u32,
+    },
     /// A limit on connections that it shares is reached.
     AtSharedLimit {
         /// The section that declares the limit.
@@ -123,6 +130,8 @@ pub struct ContainerRow {
     pub leased: u32,
     /// Open connections.
     pub connections: u32,
+    /// The name of its site, if its hosts are known.
+    pub site: Option<Arc<str>>,
     /// Why it waits.
     pub wait: Wait,
     /// When it is looked at again if nothing happens before; `None` if only an event can change anything.
@@ -220,6 +229,7 @@ impl Scheduler {
             delayed: queue.delayed_len,
             leased: queue.leased,
             connections: queue.connections,
+            site: queue.site.as_ref().map(|site| site.name.clone()),
             wait: self.wait(q, queue, now),
             looked_at: match (queue.listed, self.agenda.at(q)) {
                 (Some(Place::First | Place::Further), _) => Some(now),
@@ -247,10 +257,13 @@ impl Scheduler {
                 return Wait::SuspendedByOperator { until: (until.0 < u64::MAX).then_some(until) };
             }
         }
-        if queue.connections == 0 && now < queue.paused_until {
-            Wait::Paused { until: queue.paused_until, why: queue.failing.why }
+        let rests_until = queue.rests_until();
+        if queue.connections == 0 && now < rests_until {
+            Wait::Paused { until: rests_until, why: queue.failing.why }
         } else if let Some(wait) = Self::shared_wait(queue, now) {
             wait
+        } else if let Some(site) = queue.site.as_ref().filter(|_| queue.waits_for_site(now)) {
+            Wait::AtSiteLimit { connections: site.connections(), max: site.max(&queue.limits) }
         } else if queue.listed.is_some() {
             match self.permit {
                 PermitState::Unknown => Wait::Dialling,

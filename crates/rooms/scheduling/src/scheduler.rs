@@ -12,7 +12,7 @@ use crate::queues::Queues;
 use crate::resident::Residents;
 use crate::retry::Dice;
 use crate::tenants::Tenants;
-use crate::{Flow, Limits, Permits, ResidentLimits, Suspension, Weights};
+use crate::{Flow, Limits, Permits, ResidentLimits, Sites, Suspension, Weights};
 use foldhash::fast::RandomState;
 use message::{Container, Queued, UnixMicros};
 use std::collections::HashMap;
@@ -36,6 +36,12 @@ pub struct Scheduler {
     pub(crate) further: Line,
     /// Containers at a shared limit that is reached, by the address of the limit, which their limits hold.
     pub(crate) gates: HashMap<usize, Line, RandomState>,
+    /// Who goes to the same hosts, on all loops.
+    pub(crate) sites: Arc<Sites>,
+    /// Idle connections, by the address of their site; some may be gone.
+    pub(crate) idle_at: HashMap<usize, Vec<u32>, RandomState>,
+    /// Whether a connection was moved to another container since the last question when to look again.
+    pub(crate) has_moved: bool,
     /// How many of `first` came since one of `further`.
     pub(crate) firsts_in_row: u32,
     pub(crate) permit: PermitState,
@@ -111,6 +117,9 @@ impl Scheduler {
             first: Line::EMPTY,
             further: Line::EMPTY,
             gates: HashMap::default(),
+            sites: Sites::new(),
+            idle_at: HashMap::default(),
+            has_moved: false,
             firsts_in_row: 0,
             permit: PermitState::Unknown,
             tenants: Tenants::default(),
@@ -219,7 +228,7 @@ impl Scheduler {
         let queue = &mut self.queues[q];
         let delayed = std::mem::replace(&mut queue.delayed, crate::delayed::Delayed::EMPTY);
         queue.flushed.absorb(&mut self.entries, delayed);
-        queue.paused_until = UnixMicros(0);
+        queue.end_pause();
         self.agenda.hurry(q, now.0);
         true
     }

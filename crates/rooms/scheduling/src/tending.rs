@@ -42,10 +42,18 @@ impl Scheduler {
         if queue.is_empty() && queue.connections == 0 && now >= self.leaves_at(q) {
             self.unlist(q, now);
             self.agenda.set(q, u64::MAX);
+            let site = self.queues[q].site.as_ref().map(|site| Arc::as_ptr(site).addr());
             self.queues.remove(q);
+            if let Some(site) = site {
+                self.purge_idle(site);
+            }
             return;
         }
         self.try_gate(q, now);
+        if self.queues[q].waits_for_site(now) {
+            // An idle connection of another container may be what fills the site.
+            self.take_idle(q, now);
+        }
         self.consider(q, now);
         self.agenda.set(q, self.wake(q, now));
     }

@@ -160,7 +160,7 @@ impl Scheduler {
             return false;
         }
         let Some(q) = self.pull_found(found) else { return false };
-        self.queues[q].paused_until = UnixMicros(0);
+        self.queues[q].end_pause();
         self.join_active(q, found.entry, End::Back, now);
         self.agenda.hurry(q, now.0);
         true

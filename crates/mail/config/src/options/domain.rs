@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Scopes, default, derived, section};
 use crate::value::{
-    AddressList, ConnectionRamp, EgressProxy, HostName, Ipv6Use, NetworkSet, OptionalDomain, Percent, Rate, RetryLimit,
-    Route, WeekWindow,
+    AddressList, ConnectionRamp, EgressProxy, HostName, Ipv6Use, NetworkSet, OptionalDomain, OptionalName, Percent,
+    Rate, RetryLimit, Route, WeekWindow,
 };
 
 section! {
@@ -30,7 +30,12 @@ section! {
         ehlo: HostName = derived("the server's hostname");
         /// Whether IPv6 addresses of a host are used, and whether first.
         ipv6: Ipv6Use = default("allow");
-        /// Connections to one domain from one binding at the same time.
+        /// The name of the site that the domain belongs to. Domains of one site share their connections, their start and
+        /// their pauses. Without a name it is the set of hosts that the MX records name, so that domains with the same
+        /// set are one site.
+        site: OptionalName = default("");
+        /// Connections to one site from one binding at the same time: to a domain, and to all others with the same set of
+        /// MX hosts. A route of its own counts for itself.
         max_connections: u32 = default("32").range("1", "1000000");
         /// Connections at the same time of all queues together that take this value from the same section, whichever
         /// domains and bindings they have; 0 is any number.
