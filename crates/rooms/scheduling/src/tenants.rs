@@ -245,7 +245,8 @@ mod tests {
             prop_assert_eq!(met, waiting);
         }
 
-        /// Each that always has mail gets its share, give or take two turns, over any time.
+        /// Each that always has mail gets its share over any time. No clock is more than one stride before the hindmost, so a
+        /// tenant is ahead by one turn at most, and behind by its share of one turn of each.
         #[test]
         fn shares_hold_over_any_time(weights in proptest::collection::vec(1_u32..50, 1..6), turns in 1_usize..400) {
             let (mut entries, mut active) = (Entries::default(), Active::EMPTY);
@@ -263,7 +264,10 @@ mod tests {
             let sum: u32 = weights.iter().sum();
             for (share, weight) in shares.iter().zip(&weights) {
                 let fair = turns as f64 * f64::from(*weight) / f64::from(sum);
-                prop_assert!((share - fair).abs() <= 2.0, "{share} of {turns} turns instead of {fair}");
+                let behind = weights.len() as f64 * f64::from(*weight) / f64::from(sum);
+                // Strides are whole numbers, and a little too short.
+                let fine = fair - behind - 0.1..=fair + 1.1;
+                prop_assert!(fine.contains(share), "{share} of {turns} turns instead of {fair}");
             }
         }
     }
