@@ -2,8 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 const STACK_BYTES: usize = 128 << 10;
@@ -16,6 +16,8 @@ pub(crate) struct Sink {
     messages: Arc<AtomicU64>,
     connections: Arc<AtomicU64>,
     first: Arc<AtomicU64>,
+    /// Connections to which nothing is said, until the sink is dropped.
+    held: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Sink {
@@ -33,24 +35,28 @@ impl Sink {
 
     /// One that takes connections and says nothing.
     pub(crate) fn tarpit() -> Result<Self, String> {
-        let mut held = vec![];
-        Self::listen(move |stream, _| held.push(stream))
+        Self::listen(|stream, sink| sink.held.lock().unwrap_or_else(PoisonError::into_inner).push(stream))
     }
 
     fn listen(mut take: impl FnMut(TcpStream, &Self) + Send + 'static) -> Result<Self, String> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
         let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-        let sink = || Self {
+        let own = Self {
             port,
             began: Instant::now(),
             messages: Arc::default(),
             connections: Arc::default(),
             first: Arc::default(),
+            held: Arc::default(),
         };
-        let own = sink();
-        let (messages, connections, first) = (own.messages.clone(), own.connections.clone(), own.first.clone());
-        let theirs = Self { messages, connections, first, ..sink() };
-        let theirs = Self { began: own.began, ..theirs };
+        let theirs = Self {
+            port,
+            began: own.began,
+            messages: own.messages.clone(),
+            connections: own.connections.clone(),
+            first: own.first.clone(),
+            held: own.held.clone(),
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 theirs.connections.fetch_add(1, Ordering::Relaxed);
@@ -74,6 +80,13 @@ impl Sink {
             0 => None,
             micros => Some(self.began + std::time::Duration::from_micros(micros)),
         }
+    }
+}
+
+impl Drop for Sink {
+    /// The next run needs the descriptors.
+    fn drop(&mut self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
