@@ -240,21 +240,27 @@ impl Scheduler {
         let Some(q) = self.queues.find(container) else { return taken };
         while taken.len() < limit {
             let Some(index) = self.take_any(q) else { break };
-            let entry = self.entries[index];
-            taken.push(Queued {
-                priority: entry.priority,
-                tenant: self.tenants.tenant(entry.tenant),
-                key: entry.key,
-                id: entry.id(),
-                recipient: entry.recipient,
-                attempts: entry.attempts,
-                received: entry.received,
-                not_before: entry.due.moment(self.origin),
-                message: self.residents.get(entry.resident, entry.id()).cloned(),
-            });
+            let not_before = self.entries[index].due.moment(self.origin);
+            taken.push(self.queued(index, not_before));
             self.forget(q, index, now);
         }
         taken
+    }
+
+    /// An entry as it was handed in.
+    pub(crate) fn queued(&self, index: u32, not_before: UnixMicros) -> Queued {
+        let entry = &self.entries[index];
+        Queued {
+            priority: entry.priority,
+            tenant: self.tenants.tenant(entry.tenant),
+            key: entry.key,
+            id: entry.id(),
+            recipient: entry.recipient,
+            attempts: entry.attempts,
+            received: entry.received,
+            not_before,
+            message: self.residents.get(entry.resident, entry.id()).cloned(),
+        }
     }
 
     /// An entry out of its line or heap.

@@ -138,18 +138,7 @@ impl Scheduler {
             _ => UnixMicros(0),
         };
         let q = self.pull_found(found)?;
-        let entry = self.entries[found.entry];
-        let queued = Queued {
-            priority: entry.priority,
-            tenant: self.tenants.tenant(entry.tenant),
-            key: entry.key,
-            id: entry.id(),
-            recipient: entry.recipient,
-            attempts: entry.attempts,
-            received: entry.received,
-            not_before,
-            message: self.residents.get(entry.resident, entry.id()).cloned(),
-        };
+        let queued = self.queued(found.entry, not_before);
         self.forget(q, found.entry, now);
         Some(queued)
     }
