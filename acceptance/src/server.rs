@@ -65,6 +65,12 @@ impl Site {
         std::fs::read_to_string(self.path("log").join(name)).unwrap_or_default()
     }
 
+    /// The rows of a kind in the main log so far: `R`, `D`, `T`, `P`, …
+    pub fn rows(&self, kind: &str) -> Vec<String> {
+        let log = self.log("mainlog.ec");
+        log.lines().filter(|row| row.split('@').nth(4) == Some(kind)).map(str::to_owned).collect()
+    }
+
     fn write(&self) {
         let at = |name: &str| self.path(name).display().to_string();
         let mut text = String::new();

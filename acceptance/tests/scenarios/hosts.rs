@@ -35,10 +35,6 @@ fn send(server: &Server, to: &str) {
     assert_eq!(client.message("s@d0.hosts.test", &[to], "Subject: x\r\n\r\nx").unwrap().0, 250);
 }
 
-fn rows(site: &Site, kind: &str) -> usize {
-    site.log("mainlog.ec").lines().filter(|row| row.split('@').nth(4) == Some(kind)).count()
-}
-
 fn why(site: &Site, domain: &str) -> String {
     site.tool_ok(&["queue", "--config", "posthaste.toml", "why", domain])
 }
@@ -67,7 +63,7 @@ fn a_host_never_has_more_connections_than_its_limit_whichever_domains_want_them(
     }
     assert!(most <= 3, "{most} connections to a host that may have three");
     assert!(most >= 2, "the limit is used: {most}");
-    assert_eq!(rows(&site, "T"), 0, "to wait is no failure: {}", site.log("mainlog.ec"));
+    assert_eq!(site.rows("T").len(), 0, "to wait is no failure: {}", site.log("mainlog.ec"));
     drop(server);
 }
 
@@ -85,7 +81,7 @@ fn a_host_that_is_full_is_passed_over_for_the_next() {
     send(&server, "second@d1.hosts.test");
     assert!(within(PATIENCE, || quick.unique() == 1), "{}", why(&site, "d1.hosts.test"));
     assert!(within(PATIENCE, || slow.unique() == 1));
-    assert_eq!(rows(&site, "T"), 0, "{}", site.log("mainlog.ec"));
+    assert_eq!(site.rows("T").len(), 0, "{}", site.log("mainlog.ec"));
     drop(server);
 }
 
@@ -100,7 +96,7 @@ fn skipped_hosts_are_not_there() {
     let server = site.start();
     send(&server, "u@d0.hosts.test");
     send(&server, "v@only.hosts.test");
-    assert!(within(PATIENCE, || sink.unique() == 1 && rows(&site, "T") == 1), "{}", site.log("mainlog.ec"));
+    assert!(within(PATIENCE, || sink.unique() == 1 && site.rows("T").len() == 1), "{}", site.log("mainlog.ec"));
     assert!(site.log("mainlog.ec").contains("every host of this domain is skipped"), "{}", site.log("mainlog.ec"));
     assert_eq!(skipped.sessions(), 0);
     drop(server);
@@ -118,7 +114,7 @@ fn a_domain_that_cannot_be_reached_is_delayed_as_a_whole() {
     }
     let told = || why(&site, "d0.hosts.test");
     assert!(within(PATIENCE, || told().contains("its mail is delayed as a whole")), "{}", told());
-    assert!(within(PATIENCE, || rows(&site, "T") == 1), "one bears the failure: {}", site.log("mainlog.ec"));
+    assert!(within(PATIENCE, || site.rows("T").len() == 1), "one bears the failure: {}", site.log("mainlog.ec"));
     drop(server);
 }
 
@@ -139,7 +135,7 @@ fn a_domain_whose_dns_does_not_answer_is_held_until_it_does() {
     assert!(told().contains("4.4.3"), "{}", told());
     // One was tried and told; the others only wait, however often the DNS is asked.
     std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(rows(&site, "T"), 1, "{}", site.log("mainlog.ec"));
+    assert_eq!(site.rows("T").len(), 1, "{}", site.log("mainlog.ec"));
     let _dns = DnsServer::start_at(address, &zones);
     assert!(within(PATIENCE, || sink.unique() >= 2), "{}", told());
     drop(server);

@@ -68,10 +68,8 @@ fn three_outcomes(site: &mut Site, route: &str, heard: &Heard) {
     let recipients = ["later@b.test", "there@b.test", "gone@b.test"];
     assert_eq!(client.message("s@a.test", &recipients, "Subject: x\r\n\r\nx").unwrap().0, 250);
     let rows = |kind: &str| {
-        let log = site.log("mainlog.ec");
-        let rows =
-            log.lines().filter(|row| row.split('@').nth(4) == Some(kind) && row.split('@').nth(5) == Some("b.test"));
-        rows.map(str::to_owned).collect::<Vec<_>>()
+        let rows = site.rows(kind).into_iter().filter(|row| row.split('@').nth(5) == Some("b.test"));
+        rows.collect::<Vec<_>>()
     };
     let counts = || (rows("D").len(), rows("T").len(), rows("P").len());
     assert!(within(PATIENCE, || counts() == (1, 1, 1)), "{}", site.log("mainlog.ec"));

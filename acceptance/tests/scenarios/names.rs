@@ -79,8 +79,7 @@ impl Scene {
     }
 
     fn rows(&self, kind: &str) -> Vec<String> {
-        let log = self.site.log("mainlog.ec");
-        log.lines().filter(|row| row.split('@').nth(4) == Some(kind)).map(str::to_owned).collect()
+        self.site.rows(kind)
     }
 
     fn console(&self, words: &str) -> String {

@@ -175,8 +175,7 @@ fn a_reply_is_taken_for_another_kind() {
     let scene = Scene::new("550 5.7.1 slow start, please", rules, "", "retry_interval = \"1s\"", Manner::default());
     let server = scene.site.start();
     scene.provoke(&server, "@S@applied@not-for-good@");
-    let rows =
-        |kind: &str| scene.site.log("mainlog.ec").lines().filter(|row| row.split('@').nth(4) == Some(kind)).count();
+    let rows = |kind: &str| scene.site.rows(kind).len();
     assert!(within(PATIENCE, || rows("T") >= 2), "it is tried again: {}", scene.site.log("mainlog.ec"));
     assert_eq!(rows("P"), 0);
 }

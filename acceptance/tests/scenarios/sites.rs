@@ -28,11 +28,6 @@ fn send(server: &Server, to: &str) {
     assert_eq!(client.message("s@d0.sites.test", &[to], "Subject: x\r\n\r\nx").unwrap().0, 250);
 }
 
-fn rows(site: &Site, kind: &str) -> Vec<String> {
-    let log = site.log("mainlog.ec");
-    log.lines().filter(|row| row.split('@').nth(4) == Some(kind)).map(str::to_owned).collect()
-}
-
 #[test]
 fn domains_with_the_same_exchangers_share_connections() {
     const DOMAINS: usize = 20;
@@ -45,9 +40,9 @@ fn domains_with_the_same_exchangers_share_connections() {
         assert!(within(PATIENCE, || sink.unique() == n + 1), "{} of {n} arrived", sink.unique());
     }
     assert!(sink.sessions() <= 2, "{} sessions, where one for each event loop does", sink.sessions());
-    assert!(within(PATIENCE, || rows(&site, "D").len() == DOMAINS), "{}", site.log("mainlog.ec"));
+    assert!(within(PATIENCE, || site.rows("D").len() == DOMAINS), "{}", site.log("mainlog.ec"));
     for n in 0..DOMAINS {
-        let (domain, rows) = (format!("@d{n}.sites.test@"), rows(&site, "D"));
+        let (domain, rows) = (format!("@d{n}.sites.test@"), site.rows("D"));
         assert_eq!(rows.iter().filter(|row| row.contains(&domain)).count(), 1, "each row tells its own domain");
     }
     drop(server);
@@ -77,7 +72,7 @@ fn a_site_has_so_many_connections_and_queues_tell_which() {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(most <= 2, "{most} connections to a site that may have two");
-    assert_eq!(rows(&site, "T").len(), 0, "{}", site.log("mainlog.ec"));
+    assert_eq!(site.rows("T").len(), 0, "{}", site.log("mainlog.ec"));
     drop(server);
 }
 
