@@ -103,10 +103,10 @@ impl Filter {
 
     /// A word without a key: first the domain, then the binding.
     fn place(&mut self, place: usize, word: &str) -> Result<(), String> {
-        let named = (!matches!(word, "all" | "*")).then(|| word.into());
+        let named = (!matches!(word, "all" | "*")).then_some(word);
         match place {
-            0 => self.entries.selector.domain = named,
-            1 => self.entries.selector.binding = named,
+            0 => self.entries.selector.domain = named.map(|domain| domain.to_ascii_lowercase().into()),
+            1 => self.entries.selector.binding = named.map(Into::into),
             _ => return Err(format!("`{word}`: a domain and a binding are named already; there are {KEYS}")),
         }
         Ok(())
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn places_and_keys_name_the_same() {
-        let (one, other) = (parse(&["d.test", "b"]).unwrap(), parse(&["binding=b", "domain=D.test"]).unwrap());
+        let (one, other) = (parse(&["D.Test", "b"]).unwrap(), parse(&["binding=b", "domain=D.test"]).unwrap());
         assert_eq!(one.entries, other.entries);
         assert!(one.is_of_containers() && parse(&["all"]).unwrap().entries == EntryFilter::default());
         let old = parse(&["older=1h", "younger=1d"]).unwrap();

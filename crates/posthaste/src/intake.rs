@@ -100,6 +100,24 @@ impl Names {
     }
 }
 
+/// Why a message was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    /// The spool or its readers could not just now.
+    Later,
+    /// It is gone, or the server stops.
+    Never,
+}
+
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full | StoreError::Failed => Self::Later,
+            StoreError::Missing | StoreError::Stopping => Self::Never,
+        }
+    }
+}
+
 impl Intake {
     /// Nothing waits.
     pub(crate) fn new(counters: Counters) -> Self {
@@ -146,13 +164,24 @@ impl Shard {
             if left <= WAITING_LOW {
                 self.set_returns(Returns::Taken);
             }
-            let Some(message) = self.fetch_return(&queued).await else { continue };
+            let message = match self.fetch_return(&queued).await {
+                Ok(message) => message,
+                Err(unread) => {
+                    self.leave_unread(queued, unread).await;
+                    continue;
+                }
+            };
             // The generation may have changed since it came: then it is read as bounces are.
             let kind = self.return_kind(&message, queued.recipient).unwrap_or(ReturnKind::Bounce);
             match message.reception.protocol {
                 // Why we gave somebody up was told when we did.
                 Protocol::Internal => self.intake.counters.own.add(1),
-                _ => self.read_return(&queued, &message).await,
+                _ => {
+                    if let Err(unread) = self.read_return(&queued, &message).await {
+                        self.leave_unread(queued, unread).await;
+                        continue;
+                    }
+                }
             }
             let action = self.bouncing.borrow().returns.action(kind);
             match action {
@@ -162,22 +191,23 @@ impl Shard {
         }
     }
 
-    /// The message; `None`: it is gone, or the server stops.
-    async fn fetch_return(&self, queued: &Queued) -> Option<Arc<Message>> {
-        if let Some(message) = &queued.message {
-            return Some(message.clone());
-        }
-        loop {
-            match self.spool.fetch(queued.key).await {
-                Ok(message) => return Some(message),
-                Err(StoreError::Missing | StoreError::Stopping) => return None,
-                Err(StoreError::Full | StoreError::Failed) => self.context.timers().sleep(SPOOL_AGAIN).await,
-            }
+    /// What could not be read now is read later, behind the others; what the stop of the server leaves, the next start finds.
+    async fn leave_unread(&self, queued: Queued, unread: Unread) {
+        if unread == Unread::Later {
+            self.context.timers().sleep(SPOOL_AGAIN).await;
+            self.intake.push(queued);
         }
     }
 
-    async fn read_return(&self, queued: &Queued, message: &Arc<Message>) {
-        let octets = self.octets_of(queued, message).await;
+    async fn fetch_return(&self, queued: &Queued) -> Result<Arc<Message>, Unread> {
+        match &queued.message {
+            Some(message) => Ok(message.clone()),
+            None => Ok(self.spool.fetch(queued.key).await?),
+        }
+    }
+
+    async fn read_return(&self, queued: &Queued, message: &Arc<Message>) -> Result<(), Unread> {
+        let octets = self.octets_of(queued, message).await?;
         let to = message.envelope.recipients[usize::from(queued.recipient)].address.as_str().to_owned();
         let (bouncing, at) = (self.bouncing.borrow().clone(), self.unix());
         let work = Arc::new((bouncing, octets, to));
@@ -190,16 +220,16 @@ impl Shard {
                         Ok(finding) => self.tell_return(message, queued.recipient, &finding),
                         Err(_) => self.intake.counters.other.add(1),
                     }
-                    return;
+                    return Ok(());
                 }
                 Err(Busy::Full | Busy::NoThread) => self.context.timers().sleep(POOL_AGAIN).await,
-                Err(Busy::Closed) => return,
+                Err(Busy::Closed) => return Err(Unread::Never),
             }
         }
     }
 
     /// As much of the content as is looked at.
-    async fn octets_of(&self, queued: &Queued, message: &Message) -> Vec<u8> {
+    async fn octets_of(&self, queued: &Queued, message: &Message) -> Result<Vec<u8>, Unread> {
         let mut octets = Vec::new();
         match &message.content {
             Content::Resident(body) => {
@@ -211,15 +241,15 @@ impl Shard {
             Content::Spooled { .. } => {
                 while octets.len() < bounce::MESSAGE_MAX {
                     let max = PIECE_BYTES.min(bounce::MESSAGE_MAX - octets.len());
-                    match self.spool.read(queued.key, octets.len() as u64, max).await {
-                        Ok(piece) if !piece.is_empty() => octets.extend_from_slice(&piece),
-                        // The end, or what cannot be read: what there is tells enough.
-                        Ok(_) | Err(_) => break,
+                    let piece = self.spool.read(queued.key, octets.len() as u64, max).await?;
+                    if piece.is_empty() {
+                        break;
                     }
+                    octets.extend_from_slice(&piece);
                 }
             }
         }
-        octets
+        Ok(octets)
     }
 
     /// Tells logs and counters, and the suppression list by its rules.

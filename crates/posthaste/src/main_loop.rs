@@ -89,6 +89,7 @@ pub(crate) async fn run(context: LoopContext, seeds: Seeds) {
     // What was delivered meanwhile counts, too.
     shard.follow_shaping().await;
     shard.events.recorder.flush();
+    shard.events.automatic.flush();
     shard.detach();
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Rows are forgotten when no message can be as old.
@@ -49,6 +49,8 @@ pub(crate) struct Redirection {
 pub(crate) struct Redirections {
     file: PathBuf,
     rows: RwLock<Arc<Vec<Redirection>>>,
+    /// Held by who adds, over the writing of the file.
+    adding: Mutex<()>,
 }
 
 impl Redirections {
@@ -67,7 +69,7 @@ impl Redirections {
                 rows.push(row);
             }
         }
-        Ok(Self { file, rows: RwLock::new(Arc::new(rows)) })
+        Ok(Self { file, rows: RwLock::new(Arc::new(rows)), adding: Mutex::new(()) })
     }
 
     /// The rows in their order.
@@ -77,21 +79,23 @@ impl Redirections {
 
     /// Adds one and makes it durable; blocks.
     pub(crate) fn add(&self, redirection: Redirection) -> Result<(), Failure> {
-        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        // Loops read while this is written.
+        let rows = self.rows();
         if redirection.target == Target::Configured && rows.is_empty() {
             return Ok(());
         }
-        if rows.len() >= ROWS_MAX {
+        let mut next: Vec<_> = rows.iter().filter(|row| row.at.after(KEPT) > redirection.at).cloned().collect();
+        if next.len() >= ROWS_MAX {
             return Err(Failure::new(format!(
                 "{ROWS_MAX} redirections are kept already; make some of them rules of the configuration, and remove {} \
                  while the server is down",
                 self.file.display()
             )));
         }
-        let mut next = (**rows).clone();
         next.push(redirection);
         self.write(&next).map_err(|error| Failure::caused(format!("cannot write {}", self.file.display()), &error))?;
-        *rows = Arc::new(next);
+        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(())
     }
 

@@ -500,7 +500,7 @@ fn restart_notes(old: &Config, new: &Config) -> String {
     let binds = |config: &Config| {
         config.listeners.iter().map(|listener| (listener.name.clone(), listener.bind.clone())).collect::<Vec<_>>()
     };
-    let logs = |config: &Config| config.logs.iter().map(|log| log.path.clone()).collect::<Vec<_>>();
+    let logs = |config: &Config| log_specs(config).into_iter().map(|log| log.path).collect::<Vec<_>>();
     let mut notes = Vec::new();
     if binds(old) != binds(new) {
         notes.push("addresses of listeners");

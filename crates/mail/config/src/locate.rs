@@ -235,7 +235,9 @@ impl Assembly<'_> {
             "binding_group" => "a binding group has sections [binding_group.NAME.domain.\"PATTERN\"] and \
                                 [binding_group.NAME.binding.NAME] only"
                 .to_owned(),
-            "pool" | "listener" | "log" | "egress" | "tenant" => format!("[{word}.NAME] has no sections inside"),
+            "pool" | "listener" | "log" | "egress" | "tenant" | "auto_suppression" => {
+                format!("[{word}.NAME] has no sections inside")
+            }
             single => format!("[{single}] has no sections inside"),
         };
         self.report.error(path.get(1).unwrap_or(first).at, object, inside);
