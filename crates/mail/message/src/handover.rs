@@ -340,6 +340,10 @@ pub trait Work {
         Entrance::Open
     }
 
+    /// A connection has nothing under way and nothing to do: until its next lease it may be given to another container whose
+    /// mail goes the same way.
+    fn rests(&mut self, _connection: u32) {}
+
     /// The container that a connection works for now, if it has changed since this was asked last: the next lease is of
     /// that container.
     fn moved(&mut self, _connection: u32) -> Option<Arc<Container>> {

@@ -50,9 +50,12 @@ impl Idle {
     /// Asks for work for everybody who waits.
     pub(crate) fn offer(&self, work: &mut impl Work, now: UnixMicros) {
         for (&number, waiting) in self.waiting.borrow_mut().iter_mut().filter(|(_, waiting)| waiting.offer.is_none()) {
-            if let Some(lease) = work.lease(number, waiting.recipients_max, now) {
-                waiting.offer = Some(lease);
-                waiting.waker.wake_by_ref();
+            match work.lease(number, waiting.recipients_max, now) {
+                Some(lease) => {
+                    waiting.offer = Some(lease);
+                    waiting.waker.wake_by_ref();
+                }
+                None => work.rests(number),
             }
         }
     }

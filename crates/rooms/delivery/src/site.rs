@@ -157,8 +157,8 @@ impl Site {
             .flatten();
         let settings = Arc::new(settings(container, &options));
         Self {
+            way: way(&options, host_limit, &settings),
             host_limit: host_limit.map(Arc::from),
-            way: way(&options, &settings),
             settings,
             rolled: RefCell::default(),
             container: container.clone(),
@@ -390,11 +390,12 @@ fn families(options: &DomainOptions) -> Families {
 }
 
 /// Bindings share the rest: a site is never that of two.
-fn way(options: &DomainOptions, settings: &Settings) -> u64 {
-    let DomainOptions { port, ipv6, prohibited_hosts, skip_hosts, .. } = options;
+fn way(options: &DomainOptions, host_limit: Option<&str>, settings: &Settings) -> u64 {
+    let DomainOptions { port, ipv6, prohibited_hosts, skip_hosts, max_connections_per_host: per_host, .. } = options;
     // Marks decide how many recipients a lease has.
     let marks = marks(options);
-    let text = format!("{port} {ipv6:?} {prohibited_hosts:?} {skip_hosts:?} {settings:?} {marks}");
+    let text =
+        format!("{port} {ipv6:?} {prohibited_hosts:?} {skip_hosts:?} {per_host} {host_limit:?} {settings:?} {marks}");
     hashed(&text)
 }
 

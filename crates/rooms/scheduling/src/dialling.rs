@@ -8,7 +8,7 @@
 use crate::gates::Entry;
 use crate::queue::Place;
 use crate::scheduler::{PermitState, Scheduler};
-use crate::sites::SitePermit;
+use crate::sites::SeatAtSite;
 use crate::{Permit, Standing};
 use message::{Attempted, Closing, Container, Dial, Entrance, Lease, UnixMicros, Verdict, Work};
 use std::sync::Arc;
@@ -35,9 +35,9 @@ struct Connection {
     leaving: bool,
     /// Held until the connection ends, or the scheduler: the server's, and that of a shared limit.
     _permits: (Permit, Option<Permit>),
-    /// Its place at its site, when that is known.
-    site: Option<SitePermit>,
-    /// Whether it last found nothing to do.
+    /// Where it leads, when that is known. It stays so whatever becomes of its container.
+    seat: Option<SeatAtSite>,
+    /// Whether it has nothing under way and nothing to do.
     is_idle: bool,
     /// Whether it stands among the idle connections of its site; that list may have older numbers, too.
     is_listed: bool,
@@ -55,11 +55,16 @@ impl Connections {
         Some(self.slots.get(connection as usize)?.as_ref()?.queue)
     }
 
-    /// Holds a place at the site of the connection's container.
-    pub(crate) fn enter(&mut self, connection: u32, permit: SitePermit) {
+    /// Holds the connection's place at the site that it is opened to.
+    pub(crate) fn enter(&mut self, connection: u32, seat: SeatAtSite) {
         if let Some(own) = self.slot(connection) {
-            own.site = Some(permit);
+            own.seat = Some(seat);
         }
+    }
+
+    /// Where a connection leads.
+    pub(crate) fn seat(&self, connection: u32) -> Option<&SeatAtSite> {
+        self.slots.get(connection as usize)?.as_ref()?.seat.as_ref()
     }
 
     /// Notes whether a connection is idle; says whether it is to be listed as such and is not yet.
@@ -153,8 +158,14 @@ impl Work for Scheduler {
 
     fn lease(&mut self, connection: u32, recipients_max: usize, now: UnixMicros) -> Option<Lease> {
         let lease = self.lease_next(connection, recipients_max, now);
-        self.note_idle(connection, lease.is_some());
+        if lease.is_some() {
+            self.connections.set_idle(connection, false);
+        }
         lease
+    }
+
+    fn rests(&mut self, connection: u32) {
+        self.list_idle(connection);
     }
 
     fn enter(&mut self, connection: u32, site: &Arc<str>, way: u64, now: UnixMicros) -> Entrance {
@@ -297,7 +308,7 @@ impl Scheduler {
             queue: q,
             leaving: false,
             _permits: permits,
-            site: None,
+            seat: None,
             is_idle: false,
             is_listed: false,
             has_moved: false,

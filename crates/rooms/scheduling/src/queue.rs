@@ -8,7 +8,7 @@ use crate::delayed::Delayed;
 use crate::line::{Links, NONE};
 use crate::pausing::Failing;
 use crate::shaping::{Shaping, Tightness};
-use crate::sites::{SITE_POLL, Site};
+use crate::sites::{SITE_POLL, Site, Way};
 use crate::{Flow, Limits, Ramp, Throttle};
 use config::closed_until;
 use message::{Agent, Closing, Container, UnixMicros};
@@ -45,10 +45,8 @@ pub(crate) struct Queue {
     ramp: u32,
     /// What came to nothing since a host was reached.
     pub(crate) failing: Failing,
-    /// Who else goes to the same hosts; known once they are.
-    pub(crate) site: Option<Arc<Site>>,
-    /// What else must be equal for one connection to serve two containers of a site.
-    pub(crate) way: u64,
+    /// Where its mail goes, once a connection has asked the DNS.
+    pub(crate) way: Option<Way>,
     /// The operator's word on this container.
     pub(crate) flow: Flow,
     /// The operator's word on containers like it.
@@ -131,8 +129,7 @@ impl Queue {
             connections: 0,
             ramp: RAMP_START,
             failing: Failing::default(),
-            site: None,
-            way: 0,
+            way: None,
             flow: Flow::Flowing,
             suspended_until: UnixMicros(0),
             listed: None,
@@ -145,6 +142,18 @@ impl Queue {
             shaping: None,
             leaving: 0,
             delivered: 0,
+        }
+    }
+
+    /// The site that it belongs to, when that is known.
+    pub(crate) fn site(&self) -> Option<&Arc<Site>> {
+        self.way.as_ref().map(|way| &way.site)
+    }
+
+    /// Its next connection asks for its hosts again, whoever has an idle one. It stays with its site until then.
+    pub(crate) fn forget_way(&mut self) {
+        if let Some(way) = &mut self.way {
+            way.at = UnixMicros(0);
         }
     }
 
@@ -217,12 +226,12 @@ impl Queue {
     }
 
     fn site_is_full(&self) -> bool {
-        self.site.as_ref().is_some_and(|site| !site.has_room(&self.limits))
+        self.site().is_some_and(|site| !site.has_room(&self.limits))
     }
 
     /// No new connection before, by what came of the last ones of the container or its site.
     pub(crate) fn rests_until(&self) -> UnixMicros {
-        self.site.as_ref().map_or(self.paused_until, |site| self.paused_until.max(site.paused_until()))
+        self.site().map_or(self.paused_until, |site| self.paused_until.max(site.paused_until()))
     }
 
     /// Nothing is sent before: it pauses, or waits for what it booked.
@@ -309,7 +318,7 @@ impl Queue {
     /// A next hop answered for a recipient: it can be reached.
     pub(crate) fn on_reached(&mut self) {
         self.failing.on_reached();
-        if let Some(site) = &self.site {
+        if let Some(site) = self.site() {
             site.on_reached();
         }
     }
@@ -317,7 +326,7 @@ impl Queue {
     /// A delivery earns one connection more.
     pub(crate) fn on_delivered(&mut self) {
         self.failing.on_reached();
-        if let Some(site) = &self.site {
+        if let Some(site) = self.site() {
             site.on_delivered(&self.limits);
         }
         self.ramp = self.ramp.saturating_add(1).min(self.connections_max().max(1));
@@ -337,10 +346,11 @@ impl Queue {
             // The hosts have no part in it.
             Closing::NoExit | Closing::Unresolved | Closing::HostsFull => {}
         }
-        if now < self.paused_until {
+        let of_site = matches!(closing, Closing::Rebuffed | Closing::Unreachable);
+        if now < if of_site { self.rests_until() } else { self.paused_until } {
             return None; // Connections that were opened together fail together: that is one failure.
         }
-        if let Some(site) = &self.site {
+        if let Some(site) = self.site() {
             self.failing.failures = self.failing.failures.max(site.failures());
         }
         self.failing.pause(closing, &self.limits, now)
@@ -349,7 +359,7 @@ impl Queue {
     /// The operator does not want to wait: the pause of the container, and of its site, is over.
     pub(crate) fn end_pause(&mut self) {
         self.paused_until = UnixMicros(0);
-        if let Some(site) = &self.site {
+        if let Some(site) = self.site() {
             site.on_reached();
         }
     }
@@ -357,7 +367,7 @@ impl Queue {
     /// Opens no connection until then; nor does its site, if its hosts are why.
     pub(crate) fn pause(&mut self, closing: Closing, now: UnixMicros, until: UnixMicros) {
         self.paused_until = until;
-        if let (Closing::Rebuffed | Closing::Unreachable, Some(site)) = (closing, &self.site) {
+        if let (Closing::Rebuffed | Closing::Unreachable, Some(site)) = (closing, self.site()) {
             site.on_failed(now, until);
         }
     }

@@ -229,7 +229,7 @@ impl Scheduler {
             delayed: queue.delayed_len,
             leased: queue.leased,
             connections: queue.connections,
-            site: queue.site.as_ref().map(|site| site.name.clone()),
+            site: queue.site().map(|site| site.name.clone()),
             wait: self.wait(q, queue, now),
             looked_at: match (queue.listed, self.agenda.at(q)) {
                 (Some(Place::First | Place::Further), _) => Some(now),
@@ -262,7 +262,7 @@ impl Scheduler {
             Wait::Paused { until: rests_until, why: queue.failing.why }
         } else if let Some(wait) = Self::shared_wait(queue, now) {
             wait
-        } else if let Some(site) = queue.site.as_ref().filter(|_| queue.waits_for_site(now)) {
+        } else if let Some(site) = queue.site().filter(|_| queue.waits_for_site(now)) {
             Wait::AtSiteLimit { connections: site.connections(), max: site.max(&queue.limits) }
         } else if queue.listed.is_some() {
             match self.permit {

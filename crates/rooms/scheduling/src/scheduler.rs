@@ -207,6 +207,7 @@ impl Scheduler {
                 let queue = &mut self.queues[q];
                 queue.limits = limits(&queue.container);
                 (queue.dial_booked, queue.lease_booked) = (None, None);
+                queue.forget_way();
                 self.agenda.hurry(q, now.0);
             }
         }

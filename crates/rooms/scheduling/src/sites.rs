@@ -9,7 +9,6 @@
 //! Which hosts a container has is known when its first connection has asked the DNS: [`message::Work::enter`] is told then.
 //! What loops share are counters without locks; the registry is asked once a connection.
 
-use crate::line::NONE;
 use crate::scheduler::Scheduler;
 use crate::{Limits, Ramp};
 use fabric::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -24,6 +23,8 @@ const RAMP_START: u32 = 2;
 pub(crate) const SITE_POLL: Duration = Duration::from_millis(250);
 /// Idle connections of a site that are remembered beyond those that exist.
 const IDLE_SLACK: usize = 64;
+/// How long the hosts of a container are taken for what they were.
+const WAY_HOLDS: Duration = Duration::from_secs(60);
 /// Sites in the registry between two looks for those that are gone.
 const REGISTRY_SWEEP: usize = 1024;
 
@@ -54,10 +55,27 @@ pub(crate) struct Site {
     paused_until: AtomicU64,
 }
 
-/// One connection's place at its site; dropping it gives it back.
+/// One connection's place at the site that it leads to, and in which way; dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct SitePermit {
+pub(crate) struct SeatAtSite {
     site: Arc<Site>,
+    way: u64,
+}
+
+impl SeatAtSite {
+    /// Names the site among those of which there are connections.
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.site).addr()
+    }
+}
+
+/// Where a container's mail goes, as its last look at the DNS said.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) site: Arc<Site>,
+    way: u64,
+    /// When that was.
+    pub(crate) at: UnixMicros,
 }
 
 impl Sites {
@@ -110,11 +128,11 @@ impl Site {
         UnixMicros(self.paused_until.load(Ordering::Relaxed))
     }
 
-    fn take(self: &Arc<Self>, limits: &Limits) -> Option<SitePermit> {
+    fn take(self: &Arc<Self>, way: u64, limits: &Limits) -> Option<SeatAtSite> {
         let max = self.max(limits);
         let more = |taken| (taken < max).then(|| taken + 1);
         let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.ok().map(|_| SitePermit { site: Arc::clone(self) })
+        taken.ok().map(|_| SeatAtSite { site: Arc::clone(self), way })
     }
 
     /// A host answered for a recipient.
@@ -150,7 +168,7 @@ impl Site {
     }
 }
 
-impl Drop for SitePermit {
+impl Drop for SeatAtSite {
     fn drop(&mut self) {
         self.site.taken.fetch_sub(1, Ordering::Relaxed);
     }
@@ -167,28 +185,30 @@ impl Scheduler {
         let Some(q) = self.connections.queue(connection) else { return Entrance::Open };
         let container = &self.queues[q].container;
         let site = self.sites.get((name.clone(), container.binding.clone(), container.group.clone()));
-        self.queues[q].site = Some(site.clone());
-        self.queues[q].way = way;
+        let former = self.queues[q].way.replace(Way { site: site.clone(), way, at: now });
+        if let Some(former) = former.filter(|former| !Arc::ptr_eq(&former.site, &site)) {
+            self.purge_idle(Arc::as_ptr(&former.site).addr());
+        }
         if now < site.paused_until() {
             return Entrance::Shut;
         }
         if self.take_idle(q, now) {
             return Entrance::Spared;
         }
-        match site.take(&self.queues[q].limits) {
-            Some(permit) => {
-                self.connections.enter(connection, permit);
+        match site.take(way, &self.queues[q].limits) {
+            Some(seat) => {
+                self.connections.enter(connection, seat);
                 Entrance::Open
             }
             None => Entrance::Shut,
         }
     }
 
-    /// A connection found nothing to do, or something: whether others of its site may have it.
-    pub(crate) fn note_idle(&mut self, connection: u32, found: bool) {
+    /// A connection has nothing to do: others of its site may have it, unless its own container has mail.
+    pub(crate) fn list_idle(&mut self, connection: u32) {
         let Some(q) = self.connections.queue(connection) else { return };
-        let is_idle = !found && self.queues[q].active.is_empty();
-        let Some(site) = self.queues[q].site.as_ref().map(|site| Arc::as_ptr(site).addr()) else { return };
+        let Some(site) = self.connections.seat(connection).map(SeatAtSite::address) else { return };
+        let is_idle = self.queues[q].active.is_empty();
         if !self.connections.set_idle(connection, is_idle) {
             return;
         }
@@ -199,16 +219,17 @@ impl Scheduler {
         }
     }
 
-    /// Gives a container an idle connection of its site on this loop; says whether there was one.
+    /// Gives a container an idle connection on this loop that leads where its mail goes; says whether there was one.
     pub(crate) fn take_idle(&mut self, q: u32, now: UnixMicros) -> bool {
-        let Some(site) = self.queues[q].site.as_ref().map(|site| Arc::as_ptr(site).addr()) else { return false };
+        // Its hosts may be others by now: then a dial, which asks the DNS, comes first.
+        let known = self.queues[q].way.as_ref().filter(|way| now < way.at.after(WAY_HOLDS));
+        let Some((site, way)) = known.map(|way| (Arc::as_ptr(&way.site).addr(), way.way)) else { return false };
         while let Some(connection) = self.idle_at.get_mut(&site).and_then(Vec::pop) {
             let is_idle = self.connections.unlist_idle(connection);
             let Some(from) = self.connections.queue(connection).filter(|_| is_idle) else { continue };
             let fits = from != q
                 && !self.connections.is_leaving(connection)
-                && self.is_of(from, site)
-                && self.queues[from].way == self.queues[q].way
+                && self.connections.seat(connection).is_some_and(|seat| (seat.address(), seat.way) == (site, way))
                 && self.queues[from].limits.shares.connections == self.queues[q].limits.shares.connections;
             if fits {
                 self.move_connection(connection, from, q, now);
@@ -237,17 +258,12 @@ impl Scheduler {
         list.sort_unstable();
         list.dedup();
         list.retain(|&connection| {
-            let q = self.connections.queue(connection).unwrap_or(NONE);
-            self.connections.is_listed_idle(connection) && self.is_of(q, site)
+            let leads_there = self.connections.seat(connection).is_some_and(|seat| seat.address() == site);
+            leads_there && self.connections.is_listed_idle(connection)
         });
         if !list.is_empty() {
             self.idle_at.insert(site, list);
         }
-    }
-
-    fn is_of(&self, q: u32, site: usize) -> bool {
-        let own = self.queues.get(q).and_then(|queue| queue.site.as_ref());
-        own.is_some_and(|own| Arc::as_ptr(own).addr() == site)
     }
 }
 
@@ -263,13 +279,13 @@ mod tests {
     fn a_site_starts_slowly_and_grows_with_deliveries() {
         let (sites, limits) = (Sites::new(), Limits { max_connections: 4, ..Limits::default() });
         let one = site(&sites, "mx.example");
-        let mut held: Vec<_> = (0..9).map_while(|_| one.take(&limits)).collect();
+        let mut held: Vec<_> = (0..9).map_while(|_| one.take(0, &limits)).collect();
         assert_eq!(held.len(), 2);
         assert!(!site(&sites, "mx.example").has_room(&limits), "it is one, wherever it is asked for");
         for _ in 0..9 {
             one.on_delivered(&limits);
         }
-        held.extend((0..9).map_while(|_| one.take(&limits)));
+        held.extend((0..9).map_while(|_| one.take(0, &limits)));
         assert_eq!(held.len(), 4, "never more than max_connections");
         assert!(site(&sites, "other.example").has_room(&limits));
         drop(held);

@@ -42,7 +42,7 @@ impl Scheduler {
         if queue.is_empty() && queue.connections == 0 && now >= self.leaves_at(q) {
             self.unlist(q, now);
             self.agenda.set(q, u64::MAX);
-            let site = self.queues[q].site.as_ref().map(|site| Arc::as_ptr(site).addr());
+            let site = self.queues[q].site().map(|site| Arc::as_ptr(site).addr());
             self.queues.remove(q);
             if let Some(site) = site {
                 self.purge_idle(site);

@@ -38,9 +38,12 @@ fn enter_all(clockwork: &mut Clockwork) -> Vec<Dial> {
     dials.into_iter().filter(enters).collect()
 }
 
-/// Leases and delivers; whether there was anything.
+/// Leases and delivers; if there is nothing, the connection rests. Whether there was anything.
 fn deliver(clockwork: &mut Clockwork, connection: u32) -> bool {
-    let Some(lease) = clockwork.scheduler.lease(connection, 10, clockwork.now) else { return false };
+    let Some(lease) = clockwork.scheduler.lease(connection, 10, clockwork.now) else {
+        clockwork.scheduler.rests(connection);
+        return false;
+    };
     for leased in &lease.recipients {
         clockwork.scheduler.attempted(leased.entry, Verdict::Delivered, clockwork.now);
     }
@@ -132,6 +135,63 @@ fn a_connection_that_is_unlike_takes_nothing_over() {
     let dial = clockwork.settle().remove(0);
     assert_eq!(clockwork.scheduler.enter(dial.connection, &"mx".into(), WAY + 1, clockwork.now), Entrance::Open);
     assert!(!deliver(&mut clockwork, own));
+}
+
+/// A connection leads where it was opened to, whatever becomes of the domain that it was opened for.
+#[test]
+fn a_connection_to_the_former_hosts_is_not_taken_for_one_to_the_new() {
+    let [mut clockwork, _] = loops(&straight(8));
+    let (a, b) = (site("a", Agent::Mx), site("b", Agent::Mx));
+    clockwork.message(&a, 1);
+    let old = enter_all(&mut clockwork)[0].connection;
+    assert!(clockwork.scheduler.lease(old, 10, clockwork.now).is_some(), "it is busy");
+    // The domain moves to other hosts, which are those of b.
+    clockwork.message(&a, 1);
+    let new = clockwork.settle().remove(0).connection;
+    let now = clockwork.now;
+    assert_eq!(clockwork.scheduler.enter(new, &"other".into(), WAY, now), Entrance::Open);
+    while deliver(&mut clockwork, new) {}
+    assert!(!deliver(&mut clockwork, old), "it rests");
+    clockwork.scheduler.closed(new, Closing::Done, now);
+    clockwork.message(&b, 1);
+    let dial = clockwork.settle().remove(0).connection;
+    assert_eq!(clockwork.scheduler.enter(dial, &"other".into(), WAY, now), Entrance::Open);
+    assert_eq!(clockwork.scheduler.moved(old), None);
+}
+
+/// Who lives on others' connections looks at the DNS again all the same, as it would for its own.
+#[test]
+fn what_the_dns_said_does_not_hold_for_ever() {
+    let [mut clockwork, _] = loops(&Limits::default());
+    let (a, b) = (site("a", Agent::Mx), site("b", Agent::Mx));
+    clockwork.message(&a, 1);
+    let own = enter_all(&mut clockwork)[0].connection;
+    while deliver(&mut clockwork, own) {}
+    clockwork.message(&b, 1);
+    assert!(enter_all(&mut clockwork).is_empty(), "b knows its hosts, and is spared");
+    while deliver(&mut clockwork, own) {}
+    clockwork.wait(59);
+    clockwork.message(&a, 1);
+    clockwork.message(&b, 1);
+    while deliver(&mut clockwork, own) {}
+    clockwork.wait(2);
+    clockwork.message(&b, 1);
+    clockwork.message(&a, 1);
+    while deliver(&mut clockwork, own) {}
+    assert!(!clockwork.settle().is_empty(), "one of them asks again");
+}
+
+/// A lease in vain while something is under way does not make a connection one to be given away.
+#[test]
+fn a_busy_connection_is_not_idle() {
+    let [mut clockwork, _] = loops(&straight(8));
+    let (a, b) = (site("a", Agent::Mx), site("b", Agent::Mx));
+    clockwork.message(&a, 1);
+    let own = enter_all(&mut clockwork)[0].connection;
+    assert!(clockwork.scheduler.lease(own, 10, clockwork.now).is_some());
+    assert!(clockwork.scheduler.lease(own, 10, clockwork.now).is_none());
+    clockwork.message(&b, 1);
+    assert_eq!(enter_all(&mut clockwork).len(), 1, "b has one of its own");
 }
 
 #[test]
