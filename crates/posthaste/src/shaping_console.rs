@@ -36,7 +36,9 @@ impl Server {
         let site = site.to_ascii_lowercase();
         let lifted = self.common.desk.clear(now, &site, binding);
         if lifted.is_empty() {
-            return Answer::refused(format!("nothing is in force for `{site}`; `shaping list` tells what is"));
+            return Answer::refused(format!(
+                "nothing is in force for `{site}` that can be cleared; `shaping list` tells what is, and a warm-up ends with its rule"
+            ));
         }
         let scopes: Vec<String> = lifted.iter().map(|decision| decision.scope.to_string()).collect();
         if let Some(jobs) = self.jobs.first() {

@@ -235,22 +235,22 @@ impl Shaper {
 
     /// Ends everything that is adjusted for a scope, on an operator's word; `None` if nothing is. The evidence stays.
     pub fn lift(&mut self, now: UnixMicros, scope: &ScopeName) -> Option<Decision> {
-        self.shadow.remove(scope.borrowed());
-        self.live.remove(scope.borrowed())?;
-        Some(Decision {
-            at: now,
-            rule: "".into(),
-            scope: scope.clone(),
-            change: Change::Lifted,
-            effect: Effect::Applied,
-            evidence: None,
-        })
+        let was_dry = self.shadow.remove(scope.borrowed()).is_some();
+        let effect = match self.live.remove(scope.borrowed()) {
+            Some(_) => Effect::Applied,
+            None if was_dry => Effect::DryRun,
+            None => return None,
+        };
+        let change = Change::Lifted;
+        Some(Decision { at: now, rule: "".into(), scope: scope.clone(), change, effect, evidence: None })
     }
 
-    /// All that holds, and all that would if dry runs were not dry; at most as many scopes as the settings allow.
+    /// All that holds, and all that would if dry runs were not dry; at most as many scopes as the settings allow. Only while
+    /// the mode is `On` does anything hold.
     pub fn standing(&self, now: UnixMicros) -> Vec<Standing> {
         let mut rows = vec![];
-        for (ledger, effect) in [(&self.live, Effect::Applied), (&self.shadow, Effect::DryRun)] {
+        let live = if self.mode == Mode::On { Effect::Applied } else { Effect::DryRun };
+        for (ledger, effect) in [(&self.live, live), (&self.shadow, Effect::DryRun)] {
             for (scope, adjustment) in ledger.iter() {
                 rows_of(scope, adjustment, now, &effect, &mut rows);
             }
@@ -279,6 +279,9 @@ impl Shaper {
     /// What holds for a subject, and by which rule. What would hold if dry runs were not dry is not among it.
     pub fn standing_for(&self, now: UnixMicros, subject: &Subject<'_>) -> Vec<Standing> {
         let mut rows = vec![];
+        if self.mode != Mode::On {
+            return rows;
+        }
         for scope in ScopeKind::ALL.into_iter().filter_map(|kind| subject.scope(kind)) {
             if let Some(adjustment) = self.live.get(scope) {
                 rows_of(&scope.to_name(), adjustment, now, &Effect::Applied, &mut rows);
@@ -291,11 +294,13 @@ impl Shaper {
     fn add_warm_up_rows(&self, now: UnixMicros, subject: &Subject<'_>, rows: &mut Vec<Standing>) {
         for number in self.rules.candidates(subject).and(self.rules.warm_ups()).numbers() {
             let rule = self.rules.get(number);
-            let Some((warm_up, scope)) = rule.warm_up().zip(subject.scope(rule.scope)) else { continue };
+            let applies = self.is_applied(rule) && rule.audience.has(subject.binding, subject.tenant);
+            let (Some(warm_up), true, Some(scope)) = (rule.warm_up(), applies, subject.scope(rule.scope)) else {
+                continue;
+            };
             let found = self.ramps.find(Key { tag: self.tags[number], scope }).and_then(|slot| self.ramps.get(slot));
             if let Some((left, until)) = found.and_then(|ramp| ramp.left(warm_up, now)) {
-                let effect = if self.is_applied(rule) { Effect::Applied } else { Effect::DryRun };
-                let (value, rule) = (format!("{left} messages left"), rule.name.clone());
+                let (value, rule, effect) = (format!("{left} messages left"), rule.name.clone(), Effect::Applied);
                 rows.push(Standing { scope: scope.to_name(), part: Part::WarmUp, value, until, rule, effect });
             }
         }

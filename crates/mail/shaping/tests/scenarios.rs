@@ -258,6 +258,25 @@ fn what_holds_says_when_it_changes_and_of_which_scope_its_rates_are() {
     assert_eq!(effective.changes_at, Some(world.now.after(std::time::Duration::from_secs(30))));
 }
 
+/// What is told agrees with what is effective, whatever the mode became meanwhile.
+#[test]
+fn nothing_is_told_to_hold_that_does_not() {
+    let mut world = World::new(THROTTLED);
+    (0..5).for_each(|_| drop(world.fails(421, "slow down")));
+    let scope = world.shaper.standing(world.now)[0].scope.clone();
+    assert_eq!(world.shaper.standing_for(world.now, &SUBJECT)[0].effect, Effect::Applied);
+    world.shaper.set_mode(Mode::DryRun);
+    assert_eq!(world.shaper.effective(world.now, &SUBJECT), shaping::Adjustments::default());
+    assert_eq!(world.shaper.standing_for(world.now, &SUBJECT), []);
+    assert_eq!(world.shaper.standing(world.now)[0].effect, Effect::DryRun);
+    assert!(world.shaper.lift(world.now, &scope).is_some() && world.shaper.lift(world.now, &scope).is_none());
+    // What a dry run would have done can be lifted, too.
+    (0..5).for_each(|_| drop(world.fails(421, "slow down")));
+    let lifted = world.shaper.lift(world.now, &scope).expect("it is listed");
+    assert_eq!(lifted.effect, Effect::DryRun);
+    assert_eq!(world.shaper.standing(world.now), []);
+}
+
 #[test]
 fn a_dry_run_tells_the_same_and_changes_nothing() {
     let dry = format!("{THROTTLED}\n    dry_run = true");
