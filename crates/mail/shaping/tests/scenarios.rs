@@ -271,6 +271,7 @@ fn nothing_is_told_to_hold_that_does_not() {
     assert_eq!(world.shaper.standing(world.now)[0].effect, Effect::DryRun);
     assert!(world.shaper.lift(world.now, &scope).is_some() && world.shaper.lift(world.now, &scope).is_none());
     // What a dry run would have done can be lifted, too.
+    let mut world = World::with(THROTTLED, ShaperSettings { mode: Mode::DryRun, ..ShaperSettings::default() });
     (0..5).for_each(|_| drop(world.fails(421, "slow down")));
     let lifted = world.shaper.lift(world.now, &scope).expect("it is listed");
     assert_eq!(lifted.effect, Effect::DryRun);
