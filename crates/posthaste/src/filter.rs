@@ -179,33 +179,17 @@ impl Filter {
     }
 
     fn head_is_meant(&self, sender: Option<&Address>, head: &[u8], tenant_header: &str) -> bool {
-        let mut names: Vec<Box<str>> = self.headers.iter().map(|test| (*test.name).into()).collect();
-        names.push(tenant_header.into());
-        let names_found = routing::find_fields(head, &dedup(&names));
-        let field = |name: &str| {
-            let place = dedup(&names).iter().position(|known| known.eq_ignore_ascii_case(name))?;
-            names_found.get(place)?.as_deref()
-        };
+        let field = |name: &str| routing::find_fields(head, &[name.into()]).into_iter().next().flatten();
         let holds = |test: &HeaderTest| {
             field(&test.name)
                 .is_some_and(|found| test.value.as_deref().is_none_or(|value| found.eq_ignore_ascii_case(value)))
         };
-        let tenant = field(tenant_header).filter(|named| !named.is_empty());
-        let tenant = tenant.or(sender.map(Address::domain_text)).unwrap_or_default();
         self.headers.iter().all(holds)
-            && self.tenant.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(tenant))
+            && self.tenant.as_deref().is_none_or(|wanted| {
+                let named = field(tenant_header);
+                wanted.eq_ignore_ascii_case(&routing::tenant(sender, named.as_deref()))
+            })
     }
-}
-
-/// The names, each once.
-fn dedup(names: &[Box<str>]) -> Vec<Box<str>> {
-    let mut once: Vec<Box<str>> = vec![];
-    for name in names {
-        if !once.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-            once.push(name.clone());
-        }
-    }
-    once
 }
 
 impl std::fmt::Display for Filter {

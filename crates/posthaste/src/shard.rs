@@ -247,14 +247,14 @@ impl Shard {
 
     /// Mail that came back and has been read goes on as other mail.
     pub(crate) async fn pass_on(&self, message: Arc<Message>, queued: Queued) {
-        let marks = match self.marks(&message) {
-            Some(marks) => Some(marks),
-            None => self.read_marks(&message, queued.key).await,
-        };
-        let Some(marks) = marks else { return };
-        let routed = self.route(&message, queued.recipient, &marks);
-        let priority = marks.priority();
-        self.hand(routed, &message, Queued { priority, message: Some(message.clone()), ..queued });
+        let queued = Queued { message: Some(message.clone()), ..queued };
+        if !self.needs_head(&message) {
+            self.queue_recovered(&message, queued, b"");
+        } else if let Some(head) = routing::head(&message.content) {
+            self.queue_recovered(&message, queued, &head);
+        } else if let Some(head) = self.read_head(queued.key).await {
+            self.queue_recovered(&message, queued, &head);
+        }
         self.ring();
     }
 

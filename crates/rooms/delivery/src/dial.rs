@@ -104,7 +104,10 @@ impl Tries {
     /// of hosts: mail then waits as if nothing had been tried.
     async fn end<N: Neighbours>(self, room: &Rc<Room<N>>, site: &Site, mut number: Number<N>) {
         if self.full {
-            let reply = Reply::new(451, "4.4.5 [internal] every host has max_connections_per_host connections");
+            room.counters.unreachable.add(u64::from(!self.failure.is_none()));
+            room.counters.proxy_failures.add(u64::from(self.proxy.is_some()));
+            let reply = "4.4.5 [internal] every host that can be reached has max_connections_per_host connections";
+            let reply = Reply::new(451, reply);
             site.on_given_up(room.unix(), &reply, None);
             return number.close(Closing::HostsFull);
         }

@@ -217,10 +217,8 @@ impl Chooser {
         }
         let sender: Box<str> = message.envelope.sender.as_ref().map_or(Cow::Borrowed(""), folded_domain).into();
         let fields = if self.fields.is_empty() { SmallVec::new() } else { find_fields(head, &self.fields) };
-        let tenant = match fields.first() {
-            Some(Some(named)) if self.has_tenants && !named.is_empty() => named.to_ascii_lowercase().into(),
-            _ => sender.clone(),
-        };
+        let named = fields.first().and_then(Option::as_deref).filter(|_| self.has_tenants);
+        let tenant: Box<str> = tenant(message.envelope.sender.as_ref(), named).into();
         let named = self.priority_fields.iter().find_map(|&place| fields.get(place)?.as_deref());
         let priority = named.and_then(Priority::parse).unwrap_or_default();
         let share = Some(Tenant::named(&tenant)).filter(|share| self.shares.contains(share)).unwrap_or_default();
@@ -270,6 +268,14 @@ impl Target {
         let sum = self.weights.last().copied().unwrap_or(1).max(1);
         let place = self.weights.partition_point(|&weight| weight <= chance % sum);
         EgressId(self.first + place as u32)
+    }
+}
+
+/// Whose mail it is, in lower case: who the header field names, or else the domain of the reverse-path.
+pub fn tenant<'a>(sender: Option<&'a Address>, named: Option<&str>) -> Cow<'a, str> {
+    match named.filter(|named| !named.is_empty()) {
+        Some(named) => Cow::Owned(named.to_ascii_lowercase()),
+        None => sender.map_or(Cow::Borrowed(""), folded_domain),
     }
 }
 

@@ -27,6 +27,6 @@ mod egress;
 mod plan;
 mod router;
 
-pub use egress::{Chooser, Egress, EgressId, HEAD_BYTES_MAX, Marks, find_fields, head};
+pub use egress::{Chooser, Egress, EgressId, HEAD_BYTES_MAX, Marks, find_fields, head, tenant};
 pub use plan::{Declared, Plan};
 pub use router::{CACHED_DOMAINS_MAX, Router};
